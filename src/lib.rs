@@ -1,0 +1,10 @@
+//! `septet`: experiments on sub-4-bit LLM inference on CPUs.
+//!
+//! Data flows one way: [`spec`] (TOML as written) → [`plan`] (checked, expanded to unique cells) →
+//! [`runner`] (processes, blocks, samples) → [`record`] (append-only rows) → [`stats`] (pure
+//! functions) → [`report`] (pure functions of rows).
+
+#![deny(unsafe_code)]
+
+pub mod plan;
+pub mod record;

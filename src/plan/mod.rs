@@ -1,0 +1,175 @@
+//! What will be measured, checked and expanded: the unique cells, and the contrasts between them.
+//!
+//! A [`Plan`] is made from a spec before anything runs, is written into the manifest, and is all
+//! that the statistics need to know about the experiment besides its samples. A *cell* is one arm
+//! on one workload; designs only select contrasts between cells, so one measurement serves several
+//! tables.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the plan as written into `manifest.json`.
+pub const PLAN_SCHEMA: u32 = 1;
+
+/// An experiment, expanded to unique cells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub schema: u32,
+    /// Name of the experiment: the folder under `results/`.
+    pub experiment: String,
+    pub question: String,
+    pub hypothesis: String,
+    pub refuted_by: String,
+    pub protocol: Protocol,
+    pub workloads: Vec<Workload>,
+    pub cells: Vec<Cell>,
+    pub infeasible: Vec<Infeasible>,
+    pub designs: Vec<Design>,
+}
+
+/// How samples are taken; frozen before the first one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// Number of blocks; a block is one fresh process in which every cell runs.
+    pub blocks: u32,
+    /// Seed of the order of cells within each block.
+    pub seed: u64,
+    /// Effects inside `1 ± margin` are of no practical interest (0.01 = 1 %).
+    pub margin: f64,
+    /// Coverage of the printed intervals (0.95).
+    pub confidence: f64,
+    /// A shortened run: good for a look, never for a citation.
+    pub quick: bool,
+}
+
+/// Where the weights of a workload live while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Residency {
+    /// The weights stay in a cache between tokens.
+    Cache,
+    /// Distinct copies of the weights exceed the last-level cache at least four times.
+    Dram,
+}
+
+/// One model, driven in one way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Short name, a column value: `tiny`, `slice70b`.
+    pub name: String,
+    /// One line for tables: "trained 3.3 M LLaMA, cache-resident".
+    pub title: String,
+    pub residency: Residency,
+    /// What one unit of `token_time` is: `token` or `layer_token`.
+    pub unit: String,
+    pub threads: usize,
+    /// Timed repetitions of a cell in each block.
+    pub repetitions: u32,
+    /// Tokens decoded in each repetition.
+    pub tokens: u32,
+    /// Parameters that the runner needs to build the workload.
+    pub source: Source,
+}
+
+/// Where the weights of a workload come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
+pub enum Source {
+    /// A trained checkpoint: a folder, or the built-in model when absent.
+    Trained {
+        model: Option<String>,
+        prompt: String,
+    },
+    /// A preset shape with seeded weights and this many distinct copies of each layer.
+    Shape {
+        preset: String,
+        layers: usize,
+        copies: usize,
+        seed: u64,
+    },
+}
+
+/// One arm on one workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// Content hash of workload and factors: stable between runs of one spec.
+    pub id: String,
+    pub workload: String,
+    /// Label of the arm, the same on every workload: `w3p5/dense/lut/u4/avx512/software/fused/cached`.
+    pub arm: String,
+    /// Level of each factor, by factor name.
+    pub factors: BTreeMap<String, String>,
+    /// The kernel's registered name.
+    pub kernel: String,
+    /// Set on the null check A′: the id of the baseline cell that it repeats.
+    pub null_of: Option<String>,
+}
+
+/// A point that a design asked for and that cannot exist, with the reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Infeasible {
+    pub design: String,
+    pub step: String,
+    pub workload: String,
+    pub reason: String,
+}
+
+/// How a design picks its contrasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DesignKind {
+    /// Each step against the step before it, in the printed order.
+    Cumulative,
+    /// Each factor alone against the common baseline.
+    AddOneIn,
+    /// Everything on against everything but one: what is lost without the factor.
+    LeaveOneOut,
+    /// The same arm repeated: must show no difference.
+    Null,
+}
+
+/// A named set of contrasts: one family for the correction of multiple comparisons, per workload
+/// and metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Design {
+    pub name: String,
+    pub title: String,
+    pub kind: DesignKind,
+    pub contrasts: Vec<Contrast>,
+    /// The product of single speed-ups beside the measured combination, one per workload.
+    pub combinations: Vec<Combination>,
+}
+
+/// A comparison of two cells of one workload. Its ratio is the reference's time divided by the
+/// arm's: above one, the arm is faster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contrast {
+    /// What changed: `unpack=lut`.
+    pub step: String,
+    pub workload: String,
+    /// Cell id of the arm.
+    pub arm: String,
+    /// Cell id of its reference.
+    pub reference: String,
+    /// The published speed-up for this step, if there is one.
+    pub published: Option<f64>,
+}
+
+/// Does the product of single effects predict the combination?
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Combination {
+    pub workload: String,
+    /// Contrasts whose ratios are multiplied (each step alone against its own reference).
+    pub singles: Vec<Contrast>,
+    /// The combination as measured: last arm against the first reference.
+    pub measured: Contrast,
+}

@@ -1,0 +1,92 @@
+//! One row of `samples.csv` and of `counters.csv`, as written and as read.
+//!
+//! Rows are raw: one metric of one repetition, nothing derived. Readers refuse unknown columns and
+//! other schema versions.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of `samples.csv` and `counters.csv`, recorded in the manifest.
+pub const SAMPLES_SCHEMA: u32 = 1;
+
+/// Whether a repetition counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Recorded, never part of an estimate.
+    Warmup,
+    Measure,
+}
+
+/// One metric of one repetition of one cell in one block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sample {
+    /// Which start of the runner took it: 0, then one more for each resume.
+    pub session: u32,
+    pub block: u32,
+    /// Position of the cell in the realised order of its block.
+    pub order: u32,
+    pub cell_id: String,
+    pub workload: String,
+    pub arm: String,
+    pub format: String,
+    pub granularity: String,
+    pub layout: String,
+    pub unpack: String,
+    pub unroll: String,
+    pub isa: String,
+    pub prefetch: String,
+    pub epilogue: String,
+    pub activations: String,
+    pub threads: u32,
+    pub phase: Phase,
+    pub repetition: u32,
+    /// `token_time`, `kernel_time`, `token_latency_p50`, `token_latency_p95`.
+    pub metric: String,
+    /// `ns/token` or `ns/layer_token`.
+    pub unit: String,
+    pub value: f64,
+    /// Read bandwidth of the memory that holds the weights (DRAM, or a cache for a cache-resident
+    /// workload), measured just before the repetition with the same threads, in GB/s (1e9 bytes).
+    pub roof_before: f64,
+    /// The same, just after.
+    pub roof_after: f64,
+    /// Evidence against the sample, `+`-separated: `preempted`, `migrated`, `faulted`, `stolen`,
+    /// `roof_moved`; empty when clean.
+    pub flags: String,
+    /// Voluntary context switches of the process during the repetition.
+    pub voluntary_switches: u64,
+    pub involuntary_switches: u64,
+    pub migrations: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    /// Time stolen by the host during the repetition, all CPUs, in clock ticks of 10 ms.
+    pub steal_ticks: u64,
+}
+
+/// Where a counter's value comes from, or why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CounterStatus {
+    Measured,
+    Simulated,
+    Multiplexed,
+    Unavailable,
+}
+
+/// One counter of one cell, from its own pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CounterRow {
+    pub cell_id: String,
+    /// `cycles`, `instructions`, `branch_misses`, …
+    pub counter: String,
+    /// Empty exactly when the status is `unavailable`.
+    pub value: Option<f64>,
+    pub unit: String,
+    pub status: CounterStatus,
+    /// `perf_event`, `disassembly`, …
+    pub source: String,
+    /// Why there is no value and what would give one; empty otherwise.
+    pub reason: String,
+}
