@@ -1,5 +1,7 @@
 //! What can be wrong with the input of this crate.
 
+#![expect(missing_docs, reason = "each message names its fields")]
+
 use thiserror::Error;
 
 /// Weights that cannot be quantized.

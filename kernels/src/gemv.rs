@@ -10,7 +10,7 @@ use crate::{
     activations::Activations,
     granularity::TILE_ROWS,
     level::{Level, UnknownLevel},
-    ops::tile_square_sum,
+    ops::lanes::tile_square_sum,
     packed::{PackedMatrix, TAIL},
     registry::BoundKernel,
     row_block::RowBlock,

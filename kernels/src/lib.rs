@@ -34,6 +34,7 @@
 #![deny(unsafe_code, missing_docs)]
 
 mod activations;
+pub mod check;
 mod error;
 pub mod format;
 mod gemv;

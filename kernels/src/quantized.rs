@@ -290,10 +290,8 @@ fn round(weight: f32, scale: f32, bits: u32, step: i32) -> i32 {
 impl Fields {
     /// Standard deviation of uniformly random codes, in units of the scale.
     fn code_deviation(self) -> f32 {
-        let squares: i32 = (0..1u32 << self.pair_bits())
-            .map(|code| self.integers(code as u8))
-            .map(|(a, b)| a * a + b * b)
-            .sum();
+        let squares: i32 =
+            (0..1u32 << self.pair_bits()).map(|code| self.integers(code as u8)).map(|(a, b)| a * a + b * b).sum();
         (squares as f32 / (2u32 << self.pair_bits()) as f32).sqrt()
     }
 }

@@ -46,10 +46,7 @@ struct Spread {
 }
 
 const fn spread(stride: usize) -> Spread {
-    Spread {
-        windows: [windows(stride, 0), windows(stride, 1)],
-        factors: [factors(stride, 0), factors(stride, 1)],
-    }
+    Spread { windows: [windows(stride, 0), windows(stride, 1)], factors: [factors(stride, 0), factors(stride, 1)] }
 }
 
 static SPREAD_7: Spread = spread(7);
