@@ -6,5 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod arm;
 pub mod plan;
 pub mod record;
+pub mod spec;
