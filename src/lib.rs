@@ -8,5 +8,6 @@
 
 pub mod arm;
 pub mod plan;
+pub mod pool;
 pub mod record;
 pub mod spec;
