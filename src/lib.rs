@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+pub mod model;
 pub mod plan;
 pub mod pool;
 pub mod record;
