@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, TensorView};
-use septet::model::perplexity::{evaluate, token_stream};
-use septet::model::shape::{PRESETS, ShapeModel};
-use septet::model::{Checkpoint, Decoder, Error, Execution, Sampler, builtin};
+use septet::model::perplexity::{TEXT, evaluate, token_stream};
+use septet::model::shape::{PRESETS, Preset, ShapeModel};
+use septet::model::{
+    Checkpoint, Decoder, Epilogue, Error, Execution, KernelChoice, LinearSet, ModelParts, Place, Reuse, Sampler,
+    Storage, builtin,
+};
 use septet::pool::ThreadPool;
+use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll, registry};
 use serde_json::Value;
 
 fn execution(threads: usize) -> Execution {
-    Execution { pool: Arc::new(ThreadPool::new(threads).expect("threads")) }
+    Execution::fast(Arc::new(ThreadPool::new(threads).expect("threads")))
 }
 
 fn decoder(model: &Checkpoint, threads: usize) -> Decoder {
@@ -123,6 +127,117 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
+/// The bits of the residual stream after some tokens.
+fn stream_bits(parts: &Arc<ModelParts>, set: &LinearSet, execution: Execution) -> Vec<u32> {
+    let mut decoder = Decoder::new(Arc::clone(parts), vec![set.clone()], execution, usize::MAX).expect("consistent");
+    for _ in 0..3 {
+        decoder.forward(0).expect("finite");
+    }
+    decoder.residual().iter().map(|x| x.to_bits()).collect()
+}
+
+/// A shape whose sizes are multiples of neither a tile nor a group.
+fn odd_shape() -> Preset {
+    Preset { name: "odd", about: "", hidden: 172, ffn: 200, heads: 5, kv_heads: 1, head_dim: 36, layers: 2 }
+}
+
+#[test]
+fn every_kernel_gives_the_same_bits() {
+    let mut checked = 0;
+    for &format in Format::ALL {
+        let model = |layout| {
+            let storage = Storage::Quantized { format, layout, granularity: Granularity::Group64 };
+            ShapeModel::new(&odd_shape(), 2, 1, 3, storage).expect("offered")
+        };
+        let dense = model(Layout::Dense);
+        let expected = stream_bits(&dense.parts, &dense.sets[0], execution(1));
+        for kernel in registry::kernels().iter().filter(|kernel| kernel.variant.format == format) {
+            if kernel.bind().is_ok() {
+                let model = model(kernel.variant.layout);
+                let execution = Execution { kernel: kernel.variant.into(), ..execution(1) };
+                let bits = stream_bits(&model.parts, &model.sets[0], execution);
+                assert_eq!(bits, expected, "{}", kernel.variant);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn every_way_to_run_a_kernel_gives_the_same_bits() {
+    let formats = [Some(Format::W4), Some(Format::W3p5), None, Some(Format::W3)];
+    let groups = [Granularity::Group128, Granularity::Group32, Granularity::Channel, Granularity::Tile64];
+    let model = ShapeModel::new(&odd_shape(), 3, 1, 5, Storage::F32).expect("valid");
+    let set = |mix: &dyn Fn(usize) -> usize| {
+        model.sets[0].stored(|place| {
+            let Place::Layer(layer, role) = place else { panic!("a shape model has no head") };
+            let which = mix(layer + role as usize);
+            let quantized =
+                |format| Storage::Quantized { format, layout: Layout::Dense, granularity: groups[which % 4] };
+            formats[which % 4].map_or(Storage::F32, quantized)
+        })
+    };
+    for set in [set(&|i| i), set(&|i| 3 * i + 1), set(&|_| 1), set(&|_| 2)] {
+        let set = set.expect("quantizes");
+        let plain = Execution {
+            prefetch: Prefetch::None,
+            epilogue: Epilogue::Separate,
+            activations: Reuse::Requantize,
+            ..execution(1)
+        };
+        let expected = stream_bits(&model.parts, &set, plain);
+        for threads in [1, 3] {
+            for &prefetch in Prefetch::ALL {
+                for &epilogue in Epilogue::ALL {
+                    for &activations in Reuse::ALL {
+                        let execution = Execution { prefetch, epilogue, activations, ..execution(threads) };
+                        let bits = stream_bits(&model.parts, &set, execution);
+                        assert_eq!(bits, expected, "{threads} {prefetch} {epilogue} {activations}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// At 4 bits the built-in model stays close to itself, and every format costs more the fewer bits
+/// it has.
+#[test]
+fn quantization_costs_what_its_bits_suggest() {
+    let model = builtin::load().expect("built-in model");
+    let stream = token_stream(&model.tokenizer, &TEXT[..4000]).expect("encodes");
+    let mut candidates: Vec<Decoder> = [Format::W4, Format::W3p5, Format::W3]
+        .into_iter()
+        .map(|format| {
+            let storage = Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
+            let set = model.linears.stored(|_| storage).expect("quantizes");
+            Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
+        })
+        .collect();
+    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, &stream).expect("finite");
+    let klds: Vec<f64> = evaluation.candidates.iter().map(|quality| quality.mean_kld).collect();
+    assert!(klds.is_sorted() && klds[0] > 0.0 && klds[0] < 0.1 && klds[2] < 0.5, "{evaluation:#?}");
+    assert!(evaluation.candidates[0].top1_agreement > 0.8, "{evaluation:#?}");
+    println!("{evaluation:#?}");
+}
+
+#[test]
+fn kernels_that_do_not_exist_are_named() {
+    let model = builtin::load().expect("built-in model");
+    let storage =
+        Storage::Quantized { format: Format::W4, layout: Layout::BytePerPair, granularity: Granularity::Group128 };
+    let message = model.linears.stored(|_| storage).expect_err("not offered").to_string();
+    assert!(message.contains("Q of layer 0") && message.contains("byte_per_pair"), "{message}");
+
+    let storage = Storage::Quantized { format: Format::W4, layout: Layout::Dense, granularity: Granularity::Group128 };
+    let set = model.linears.stored(|_| storage).expect("quantizes");
+    let kernel = KernelChoice { unpack: Unpack::Branch, unroll: Unroll::U1, isa: Isa::Avx2 };
+    let execution = Execution { kernel, ..execution(1) };
+    let Err(error) = Decoder::new(model.parts, vec![set], execution, 8) else { panic!("found a kernel") };
+    assert!(error.to_string().contains("gemv/w4/dense/branch/u1/avx2"), "{error}");
+}
+
 #[test]
 fn a_model_is_as_far_from_itself_as_nothing() {
     let model = builtin::load().expect("built-in model");
@@ -155,8 +270,8 @@ fn held_out_loss_agrees_with_the_model_card() {
 #[test]
 fn shape_models_rotate_through_copies_and_wrap() {
     let preset = PRESETS.iter().find(|p| p.name == "llama70b-tp8").expect("known");
-    let small = septet::model::shape::Preset { hidden: 256, ffn: 192, head_dim: 32, ..*preset };
-    let model = ShapeModel::new(&small, 2, 3, 7).expect("valid");
+    let small = Preset { hidden: 256, ffn: 192, head_dim: 32, ..*preset };
+    let model = ShapeModel::new(&small, 2, 3, 7, Storage::F32).expect("valid");
     assert_eq!(model.sets.len(), 3);
     let mut decoder = Decoder::new(model.parts, model.sets, execution(1), usize::MAX).expect("consistent");
     for _ in 0..70 {

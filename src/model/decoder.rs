@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use septet_kernels::NonFinite;
 use septet_kernels::ops::silu;
 
 use super::attention::attend;
 use super::error::Error;
+use super::execution::Execution;
 use super::kv_cache::KvCache;
 use super::linear::{LinearSet, Role};
-use super::projector::{Execution, Projector, Residual, Spans};
+use super::projector::{BoundLinear, Projector, Spans};
+use super::residual::Residual;
 use super::weights::ModelParts;
 
 /// A model, a set of linear layers and an execution, with the buffers, the cache and the position of
@@ -16,7 +19,7 @@ use super::weights::ModelParts;
 pub struct Decoder {
     parts: Arc<ModelParts>,
     /// Distinct copies of the linear layers; tokens take them in turn.
-    sets: Vec<LinearSet>,
+    sets: Vec<LinearSet<BoundLinear>>,
     projector: Projector,
     cache: KvCache,
     /// Position of the next token.
@@ -25,8 +28,6 @@ pub struct Decoder {
     tokens: usize,
     /// (hidden)
     residual: Residual,
-    /// (hidden)
-    normed: Vec<f32>,
     /// (heads, head_dim)
     q: Vec<f32>,
     /// (kv_heads, head_dim)
@@ -65,15 +66,16 @@ impl Decoder {
             return Err(Error::Zero { what: "the number of copies of the linear layers", found: 0 });
         }
         sets.iter().try_for_each(|set| set.check(config))?;
+        let bound = sets.iter().map(|set| set.try_map(|_, linear| BoundLinear::new(linear, &execution)));
+        let bound = bound.collect::<Result<_, Error>>()?;
         let positions = positions.min(config.context);
         let vocab = if sets[0].head.is_some() { config.vocab } else { 0 };
         Ok(Self {
-            projector: Projector::new(execution, config.hidden),
+            projector: Projector::new(execution, config.hidden, sets[0].iter()),
             cache: KvCache::new(config, positions),
             position: 0,
             tokens: 0,
             residual: Residual::new(config.hidden),
-            normed: vec![0.0; config.hidden],
             q: vec![0.0; config.q_width()],
             k: vec![0.0; config.kv_width()],
             v: vec![0.0; config.kv_width()],
@@ -83,7 +85,7 @@ impl Decoder {
             up: vec![0.0; config.ffn],
             logits: vec![0.0; vocab],
             parts,
-            sets,
+            sets: bound,
         })
     }
 
@@ -95,6 +97,11 @@ impl Decoder {
     /// Positions that the cache has room for.
     pub fn positions(&self) -> usize {
         self.cache.positions()
+    }
+
+    /// The residual stream (hidden) behind the last layer, after the last token.
+    pub fn residual(&self) -> &[f32] {
+        self.residual.values()
     }
 
     /// Begins a new text.
@@ -134,12 +141,13 @@ impl Decoder {
     pub fn forward(&mut self, token: u32) -> Result<&[f32], Error> {
         let set = self.tokens % self.sets.len();
         self.advance(token)?;
-        let Self { parts, projector, residual, normed, logits, .. } = self;
         if let Some(head) = &self.sets[set].head {
-            let operand = projector.normed(residual, &parts.final_norm, parts.config.norm_eps, normed);
-            projector.store(head, operand, logits);
-            if !logits.iter().all(|logit| logit.is_finite()) {
-                return Err(Error::NonFinite { what: "a logit", position: self.position - 1 });
+            let operand = self.projector.normed(&self.residual, &self.parts.final_norm, self.parts.config.norm_eps);
+            let stored = self.projector.store(head, operand, &mut self.logits);
+            let position = self.position - 1;
+            stored.map_err(|_| Error::NonFinite { what: "an activation", position })?;
+            if !self.logits.iter().all(|logit| logit.is_finite()) {
+                return Err(Error::NonFinite { what: "a logit", position });
             }
         }
         Ok(&self.logits)
@@ -154,41 +162,48 @@ impl Decoder {
         if self.position == self.positions() && self.parts.wraps {
             self.reset();
         }
-        let Self { parts, sets, projector, cache, residual, normed, q, k, v, scores, attended, gate, up, .. } = self;
-        let config = &parts.config;
-        let (position, eps) = (self.position, config.norm_eps);
-        if position >= cache.positions() {
-            return Err(Error::ContextFull { position, context: cache.positions() });
+        let (position, context, vocab) = (self.position, self.positions(), self.parts.config.vocab);
+        if position >= context {
+            return Err(Error::ContextFull { position, context });
         }
-        if token as usize >= config.vocab {
-            return Err(Error::Token { token, vocab: config.vocab });
+        if token as usize >= vocab {
+            return Err(Error::Token { token, vocab });
         }
+        self.layers(token).map_err(|_| Error::NonFinite { what: "an activation", position })?;
+        self.position += 1;
+        self.tokens += 1;
+        Ok(())
+    }
+
+    /// The layers of the model, from the embedding of `token` to the residual stream behind the
+    /// last one.
+    fn layers(&mut self, token: u32) -> Result<(), NonFinite> {
+        let Self { parts, sets, projector, cache, residual, q, k, v, scores, attended, gate, up, .. } = self;
+        let (config, position, eps) = (&parts.config, self.position, parts.config.norm_eps);
         let set = &sets[self.tokens % sets.len()];
 
         residual.set(parts.embedding.row(token as usize));
         for (layer, (norms, linears)) in parts.norms.iter().zip(&set.layers).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
-            let operand = projector.normed(residual, &norms.attention, eps, normed);
-            projector.store(&linears[Role::Q], operand, q);
-            projector.store(&linears[Role::K], operand, k);
-            projector.store(&linears[Role::V], operand, v);
+            let operand = projector.normed(residual, &norms.attention, eps);
+            projector.store(&linears[Role::Q], operand, q)?;
+            projector.store(&linears[Role::K], operand, k)?;
+            projector.store(&linears[Role::V], operand, v)?;
             parts.rotary.rotate(position, q);
             parts.rotary.rotate(position, k);
             cache.store(layer, position, k, v);
             attend(config, cache, layer, position, q, scores, attended);
             let operand = projector.plain(attended);
-            projector.add(&linears[Role::O], operand, residual);
+            projector.add(&linears[Role::O], operand, residual)?;
 
             // x += Down · (silu(Gate·norm(x)) · (Up·norm(x)))
-            let operand = projector.normed(residual, &norms.ffn, eps, normed);
-            projector.store(&linears[Role::Gate], operand, gate);
-            projector.store(&linears[Role::Up], operand, up);
+            let operand = projector.normed(residual, &norms.ffn, eps);
+            projector.store(&linears[Role::Gate], operand, gate)?;
+            projector.store(&linears[Role::Up], operand, up)?;
             silu::swiglu(gate, up);
             let operand = projector.plain(gate);
-            projector.add(&linears[Role::Down], operand, residual);
+            projector.add(&linears[Role::Down], operand, residual)?;
         }
-        self.position += 1;
-        self.tokens += 1;
         Ok(())
     }
 }

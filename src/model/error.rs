@@ -3,7 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use septet_kernels::{Missing, QuantizeError, Variant};
 use thiserror::Error;
+
+use super::linear::Place;
 
 /// A model that can not be loaded, or an input that it can not process.
 #[derive(Debug, Error)]
@@ -38,10 +41,17 @@ pub enum Error {
     #[error("a set of linear layers has {found} layers, the model has {expected}: they belong to different models")]
     Layers { found: usize, expected: usize },
 
-    #[error(
-        "a linear layer has (rows, columns) {found:?}, the model has {expected:?}: they belong to different models"
-    )]
-    LinearShape { found: (usize, usize), expected: (usize, usize) },
+    #[error("{place} has (rows, columns) {found:?}, the model has {expected:?}: they belong to different models")]
+    LinearShape { place: Place, found: (usize, usize), expected: (usize, usize) },
+
+    #[error("{place} can not be quantized: {source}")]
+    Quantize { place: Place, source: QuantizeError },
+
+    #[error("there is no kernel `{variant}`: {reason}; `bench list` shows the kernels that exist")]
+    NoKernel { variant: Variant, reason: &'static str },
+
+    #[error("kernel `{variant}` can not run here: {missing}; choose another isa")]
+    Isa { variant: Variant, missing: Missing },
 
     #[error("{}: {reason}", .file.display())]
     Tokenizer { file: PathBuf, reason: String },
@@ -63,7 +73,7 @@ pub enum Error {
     #[error("token id {token} is not in the vocabulary of {vocab}")]
     Token { token: u32, vocab: usize },
 
-    #[error("{what} is not finite at position {position}: the weights overflow f32 arithmetic")]
+    #[error("{what} at position {position} of the text is not finite: the weights overflow f32 arithmetic")]
     NonFinite { what: &'static str, position: usize },
 
     #[error("{option} is {found}; valid: {valid}")]

@@ -2,8 +2,11 @@
 //! everything else, so that one process can run many arms over one set of weights.
 
 use std::array;
+use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
+
+use septet_kernels::{Format, Granularity, Layout, PackedMatrix, QuantizeError, QuantizedMatrix};
 
 use super::config::Config;
 use super::error::Error;
@@ -39,19 +42,63 @@ impl Role {
     }
 }
 
+/// A linear layer's place in a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In a layer, counted from 0.
+    Layer(usize, Role),
+    /// After the last layer.
+    Head,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Layer(layer, role) => write!(f, "{role:?} of layer {layer}"),
+            Self::Head => f.write_str("the head"),
+        }
+    }
+}
+
+/// How the weights of a linear layer are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    F32,
+    Quantized { format: Format, layout: Layout, granularity: Granularity },
+}
+
 /// One linear layer's weights, shared between the sets that use them.
 #[derive(Clone, Debug)]
 pub enum Linear {
     /// `f32` weights, multiplied in the canonical order of
     /// [`ops::linear`](septet_kernels::ops::linear).
     F32(Arc<Matrix>),
+    /// Quantized weights, packed for the kernels of their format and layout.
+    Quantized(Arc<PackedMatrix>),
 }
 
 impl Linear {
+    /// `matrix` rounded to the codes of `storage`, or itself.
+    ///
+    /// # Errors
+    ///
+    /// When a scale does not fit, or the layout is not offered for the format.
+    pub fn from_matrix(matrix: &Arc<Matrix>, storage: Storage) -> Result<Self, QuantizeError> {
+        match storage {
+            Storage::F32 => Ok(Self::F32(Arc::clone(matrix))),
+            Storage::Quantized { format, layout, granularity } => {
+                let Matrix { rows, cols, ref values } = **matrix;
+                let quantized = QuantizedMatrix::quantize(values, rows, cols, format, granularity)?;
+                Ok(Self::Quantized(Arc::new(PackedMatrix::pack(&quantized, layout)?)))
+            }
+        }
+    }
+
     /// Output channels.
     pub fn rows(&self) -> usize {
         match self {
             Linear::F32(matrix) => matrix.rows,
+            Linear::Quantized(matrix) => matrix.rows(),
         }
     }
 
@@ -59,6 +106,7 @@ impl Linear {
     pub fn cols(&self) -> usize {
         match self {
             Linear::F32(matrix) => matrix.cols,
+            Linear::Quantized(matrix) => matrix.cols(),
         }
     }
 
@@ -66,6 +114,7 @@ impl Linear {
     pub fn duplicate(&self) -> Self {
         match self {
             Linear::F32(matrix) => Linear::F32(Arc::new(Matrix::clone(matrix))),
+            Linear::Quantized(matrix) => Linear::Quantized(Arc::new(matrix.duplicate())),
         }
     }
 
@@ -73,6 +122,7 @@ impl Linear {
     pub fn stored_bytes(&self) -> usize {
         match self {
             Linear::F32(matrix) => size_of_val(matrix.values.as_slice()),
+            Linear::Quantized(matrix) => matrix.stored_bytes(),
         }
     }
 }
@@ -108,14 +158,50 @@ impl<T> Index<Role> for LayerLinears<T> {
 
 /// The linear layers of a whole model. Formats may differ from one to the next.
 #[derive(Clone, Debug)]
-pub struct LinearSet {
+pub struct LinearSet<T = Linear> {
     /// (layers)
-    pub layers: Vec<LayerLinears>,
+    pub layers: Vec<LayerLinears<T>>,
     /// (vocab, hidden); a shape model of some layers has none.
-    pub head: Option<Linear>,
+    pub head: Option<T>,
+}
+
+impl<T> LinearSet<T> {
+    /// A set of what `f` makes of each linear layer, in the order of the forward pass.
+    ///
+    /// # Errors
+    ///
+    /// The first that `f` returns.
+    pub fn try_map<U, E>(&self, mut f: impl FnMut(Place, &T) -> Result<U, E>) -> Result<LinearSet<U>, E> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        for (layer, linears) in self.layers.iter().enumerate() {
+            layers.push(LayerLinears::try_from_fn(|role| f(Place::Layer(layer, role), &linears[role]))?);
+        }
+        let head = self.head.as_ref().map(|head| f(Place::Head, head)).transpose()?;
+        Ok(LinearSet { layers, head })
+    }
+
+    /// Every linear layer: layer by layer in the order of the forward pass, then the head.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.layers.iter().flat_map(|layer| layer.0.iter()).chain(&self.head)
+    }
 }
 
 impl LinearSet {
+    /// The set with each layer kept as `storage` says; formats may be mixed. What is quantized
+    /// already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When a matrix can not be quantized to its storage.
+    pub fn stored(&self, storage: impl Fn(Place) -> Storage) -> Result<Self, Error> {
+        self.try_map(|place, linear| match linear {
+            Linear::Quantized(_) => Ok(linear.clone()),
+            Linear::F32(matrix) => {
+                Linear::from_matrix(matrix, storage(place)).map_err(|source| Error::Quantize { place, source })
+            }
+        })
+    }
+
     /// The same weights at other addresses.
     pub fn duplicate(&self) -> Self {
         Self {
@@ -129,21 +215,17 @@ impl LinearSet {
         if self.layers.len() != config.layers {
             return Err(Error::Layers { found: self.layers.len(), expected: config.layers });
         }
-        let check = |linear: &Linear, expected| match (linear.rows(), linear.cols()) {
-            found if found == expected => Ok(()),
-            found => Err(Error::LinearShape { found, expected }),
-        };
-        for layer in &self.layers {
-            for role in Role::ALL {
-                check(&layer[role], role.shape(config))?;
+        let checked: Result<LinearSet<()>, Error> = self.try_map(|place, linear| {
+            let expected = match place {
+                Place::Layer(_, role) => role.shape(config),
+                Place::Head => (config.vocab, config.hidden),
+            };
+            match (linear.rows(), linear.cols()) {
+                found if found == expected => Ok(()),
+                found => Err(Error::LinearShape { place, found, expected }),
             }
-        }
-        self.head.iter().try_for_each(|head| check(head, (config.vocab, config.hidden)))
-    }
-
-    /// Every linear layer: layer by layer in the order of the forward pass, then the head.
-    pub fn iter(&self) -> impl Iterator<Item = &Linear> {
-        self.layers.iter().flat_map(|layer| layer.0.iter()).chain(&self.head)
+        });
+        checked.map(|_| ())
     }
 
     /// Bytes of weights that one token reads.

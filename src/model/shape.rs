@@ -9,13 +9,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rand_pcg::Pcg32;
-use rand_pcg::rand_core::Rng;
 use septet_kernels::ops::rope::RotaryTable;
+use septet_kernels::{PackedMatrix, QuantizeError, QuantizedMatrix, SplitMix64};
 
 use super::config::Config;
 use super::error::Error;
-use super::linear::{LayerLinears, Linear, LinearSet, Role};
+use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage};
 use super::weights::{LayerNorms, Matrix, ModelParts};
 
 /// Positions before the cache of a shape model wraps: enough for attention to be real, too few for
@@ -108,26 +107,27 @@ pub struct ShapeModel {
 }
 
 impl ShapeModel {
-    /// `layers` layers of `preset` in `copies` copies, with `f32` weights drawn from `seed`.
+    /// `layers` layers of `preset` in `copies` copies, with weights drawn from `seed`.
     ///
     /// # Errors
     ///
-    /// When `layers` or `copies` is zero.
-    pub fn new(preset: &Preset, layers: usize, copies: usize, seed: u64) -> Result<Self, Error> {
-        for (what, found) in [("layers", layers), ("copies", copies)] {
+    /// When `layers` or `copies` is zero, or the layout of `storage` is not offered for its format.
+    pub fn new(preset: &Preset, layers: usize, copies: usize, seed: u64, storage: Storage) -> Result<Self, Error> {
+        for (what, found) in [("the number of layers", layers), ("the number of copies", copies)] {
             if found == 0 {
                 return Err(Error::Zero { what, found });
             }
         }
         let parts = parts(preset, layers, seed);
         let mut set = LinearSet { layers: Vec::with_capacity(layers), head: None };
-        for layer in 0..layers as u64 {
+        for layer in 0..layers {
             set.layers.push(LayerLinears::try_from_fn(|role| {
-                let (rows, cols) = role.shape(&parts.config);
-                let stream = 1 + layer * Role::ALL.len() as u64 + role as u64;
-                let scale = 1.0 / (cols as f32).sqrt();
-                let values = uniform(rows * cols, scale, seed, stream);
-                Ok::<_, Error>(Linear::F32(Arc::new(Matrix { rows, cols, values })))
+                let place = Place::Layer(layer, role);
+                let shape = role.shape(&parts.config);
+                // Each matrix has a seed of its own: the seed itself is the embedding's.
+                let number = 1 + (layer * Role::ALL.len() + role as usize) as u64;
+                random_linear(shape, storage, SplitMix64::new(seed ^ number << 32).next())
+                    .map_err(|source| Error::Quantize { place, source })
             })?);
         }
         let mut sets: Vec<LinearSet> = (1..copies).map(|_| set.duplicate()).collect();
@@ -156,7 +156,7 @@ fn parts(preset: &Preset, layers: usize, seed: u64) -> ModelParts {
     let ones = vec![1.0; preset.hidden];
     let norms = LayerNorms { attention: ones.clone(), ffn: ones.clone() };
     ModelParts {
-        embedding: Arc::new(Matrix { rows: 1, cols: preset.hidden, values: uniform(preset.hidden, 1.0, seed, 0) }),
+        embedding: Arc::new(Matrix { rows: 1, cols: preset.hidden, values: normal(preset.hidden, 1.0, seed) }),
         norms: vec![norms; layers],
         final_norm: ones,
         rotary: RotaryTable::new(CONTEXT, preset.head_dim, config.rope_theta),
@@ -165,11 +165,24 @@ fn parts(preset: &Preset, layers: usize, seed: u64) -> ModelParts {
     }
 }
 
-/// `n` values in [−scale, scale) of one stream of a seed.
-fn uniform(n: usize, scale: f32, seed: u64, stream: u64) -> Vec<f32> {
-    let mut random = Pcg32::new(seed, stream);
-    let step = scale / (1 << 23) as f32;
-    (0..n).map(|_| ((random.next_u32() >> 8) as f32 - (1 << 23) as f32) * step).collect()
+/// Weights of about `1/√cols`, so that activations keep their size from layer to layer.
+fn random_linear((rows, cols): (usize, usize), storage: Storage, seed: u64) -> Result<Linear, QuantizeError> {
+    match storage {
+        Storage::F32 => {
+            let values = normal(rows * cols, 1.0 / (cols as f32).sqrt(), seed);
+            Ok(Linear::F32(Arc::new(Matrix { rows, cols, values })))
+        }
+        Storage::Quantized { format, layout, granularity } => {
+            let matrix = QuantizedMatrix::random(rows, cols, format, granularity, seed)?;
+            Ok(Linear::Quantized(Arc::new(PackedMatrix::pack(&matrix, layout)?)))
+        }
+    }
+}
+
+/// `n` normal values of this standard deviation.
+fn normal(n: usize, deviation: f32, seed: u64) -> Vec<f32> {
+    let mut random = SplitMix64::new(seed);
+    (0..n).map(|_| deviation * random.normal_f32()).collect()
 }
 
 #[cfg(test)]
