@@ -7,6 +7,8 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+pub mod model;
 pub mod plan;
+pub mod pool;
 pub mod record;
 pub mod spec;
