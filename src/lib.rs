@@ -6,5 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod axis;
+pub mod cli;
 pub mod plan;
 pub mod record;
