@@ -7,6 +7,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+mod check;
 mod exit;
 mod list;
 mod nearest;
@@ -25,12 +26,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     List(list::Args),
 }
 
 impl Command {
     fn run(self) -> miette::Result<Exit> {
         match self {
+            Self::Check(args) => check::run(&args),
             Self::List(args) => list::run(&args),
         }
     }
