@@ -5,61 +5,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant};
 use thiserror::Error;
 
-/// Where residual, sum of squares, normalization and quantization happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Epilogue {
-    /// The product stores f32; every step after it is a pass of its own.
-    Separate,
-    /// Residual and sum of squares at the store, the norm inside the next quantization.
-    Fused,
-}
-
-impl Level for Epilogue {
-    const AXIS: &'static str = "epilogue";
-    const ALL: &'static [Self] = &[Self::Separate, Self::Fused];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Separate => "separate",
-            Self::Fused => "fused",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Self::Separate => "residual, sum of squares, norm and quantization are passes of their own",
-            Self::Fused => "residual and sum of squares at the store, the norm inside the next quantization",
-        }
-    }
-}
-
-/// How often an operand is quantized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ActivationUse {
-    /// Anew for each projection that reads it.
-    Requantize,
-    /// Once; q, k and v share it, and so do gate and up.
-    Cached,
-}
-
-impl Level for ActivationUse {
-    const AXIS: &'static str = "activations";
-    const ALL: &'static [Self] = &[Self::Requantize, Self::Cached];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Requantize => "requantize",
-            Self::Cached => "cached",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Self::Requantize => "an operand is quantized anew for each projection",
-            Self::Cached => "an operand is quantized once and shared",
-        }
-    }
-}
+use crate::{
+    axis::AXES,
+    model::{Epilogue, Reuse},
+};
 
 /// The format of an arm: one for all tensors, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,36 +50,7 @@ pub struct Arm {
     pub isa: Isa,
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
-    pub activations: ActivationUse,
-}
-
-/// One axis of arms, for parsing and listings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Axis {
-    pub name: &'static str,
-    /// Names and one-line descriptions, in order.
-    pub levels: Vec<(&'static str, &'static str)>,
-}
-
-impl Axis {
-    fn of<L: Level>() -> Self {
-        Self { name: L::AXIS, levels: L::ALL.iter().map(|level| (level.name(), level.about())).collect() }
-    }
-}
-
-/// Every axis of an arm, in the order of labels and of columns.
-pub fn axes() -> Vec<Axis> {
-    vec![
-        Axis::of::<ArmFormat>(),
-        Axis::of::<Granularity>(),
-        Axis::of::<Layout>(),
-        Axis::of::<Unpack>(),
-        Axis::of::<Unroll>(),
-        Axis::of::<Isa>(),
-        Axis::of::<Prefetch>(),
-        Axis::of::<Epilogue>(),
-        Axis::of::<ActivationUse>(),
-    ]
+    pub activations: Reuse,
 }
 
 /// The `isa` level that stands for the widest instruction set of this CPU.
@@ -140,7 +60,7 @@ pub const WIDEST: &str = "widest";
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AssignError {
     /// No axis has this name.
-    #[error("unknown axis `{found}`; valid: {}", axes().iter().map(|a| a.name).collect::<Vec<_>>().join(", "))]
+    #[error("unknown axis `{found}`; valid: {}", AXES.iter().map(|axis| axis.name).collect::<Vec<_>>().join(", "))]
     Axis { found: String },
     /// The axis has no such level.
     #[error(transparent)]
@@ -158,7 +78,7 @@ impl Arm {
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
         epilogue: Epilogue::Separate,
-        activations: ActivationUse::Requantize,
+        activations: Reuse::Requantize,
     };
 
     /// This arm with one axis at another level; `isa = widest` stands for this CPU's widest.
@@ -176,7 +96,7 @@ impl Arm {
             Isa::AXIS => self.isa = Isa::parse(level)?,
             Prefetch::AXIS => self.prefetch = Prefetch::parse(level)?,
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
-            ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
+            Reuse::AXIS => self.activations = Reuse::parse(level)?,
             _ => return Err(AssignError::Axis { found: axis.to_owned() }),
         }
         Ok(self)
@@ -193,7 +113,7 @@ impl Arm {
             (Isa::AXIS, self.isa.name()),
             (Prefetch::AXIS, self.prefetch.name()),
             (Epilogue::AXIS, self.epilogue.name()),
-            (ActivationUse::AXIS, self.activations.name()),
+            (Reuse::AXIS, self.activations.name()),
         ];
         levels.into_iter().map(|(axis, level)| (axis.to_owned(), level.to_owned())).collect()
     }
@@ -266,7 +186,7 @@ mod tests {
     fn factors_round_trip() {
         let arm = Arm::BASELINE.with("unpack", "lut").unwrap().with("format", "mixed").unwrap();
         assert_eq!(Arm::from_factors(&arm.factors()), Ok(arm));
-        assert_eq!(arm.factors().len(), axes().len());
+        assert_eq!(arm.factors().len(), AXES.len());
     }
 
     #[test]

@@ -7,6 +7,8 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+pub mod axis;
+pub mod cli;
 pub mod model;
 pub mod plan;
 pub mod pool;
