@@ -147,7 +147,7 @@ fn every_kernel_gives_the_same_bits() {
     for &format in Format::ALL {
         let model = |layout| {
             let storage = Storage::Quantized { format, layout, granularity: Granularity::Group64 };
-            ShapeModel::new(&odd_shape(), 2, 1, 3, storage).expect("offered")
+            ShapeModel::new(&odd_shape(), 2, 1, 3, |_| storage).expect("offered")
         };
         let dense = model(Layout::Dense);
         let expected = stream_bits(&dense.parts, &dense.sets[0], execution(1));
@@ -168,7 +168,7 @@ fn every_kernel_gives_the_same_bits() {
 fn every_way_to_run_a_kernel_gives_the_same_bits() {
     let formats = [Some(Format::W4), Some(Format::W3p5), None, Some(Format::W3)];
     let groups = [Granularity::Group128, Granularity::Group32, Granularity::Channel, Granularity::Tile64];
-    let model = ShapeModel::new(&odd_shape(), 3, 1, 5, Storage::F32).expect("valid");
+    let model = ShapeModel::new(&odd_shape(), 3, 1, 5, |_| Storage::F32).expect("valid");
     let set = |mix: &dyn Fn(usize) -> usize| {
         model.sets[0].stored(|place| {
             let Place::Layer(layer, role) = place else { panic!("a shape model has no head") };
@@ -271,7 +271,7 @@ fn held_out_loss_agrees_with_the_model_card() {
 fn shape_models_rotate_through_copies_and_wrap() {
     let preset = PRESETS.iter().find(|p| p.name == "llama70b-tp8").expect("known");
     let small = Preset { hidden: 256, ffn: 192, head_dim: 32, ..*preset };
-    let model = ShapeModel::new(&small, 2, 3, 7, Storage::F32).expect("valid");
+    let model = ShapeModel::new(&small, 2, 3, 7, |_| Storage::F32).expect("valid");
     assert_eq!(model.sets.len(), 3);
     let mut decoder = Decoder::new(model.parts, model.sets, execution(1), usize::MAX).expect("consistent");
     for _ in 0..70 {

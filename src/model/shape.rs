@@ -112,7 +112,9 @@ impl ShapeModel {
     /// # Errors
     ///
     /// When `layers` or `copies` is zero, or the layout of `storage` is not offered for its format.
-    pub fn new(preset: &Preset, layers: usize, copies: usize, seed: u64, storage: Storage) -> Result<Self, Error> {
+    pub fn new(preset: &Preset, layers: usize, copies: usize, seed: u64,
+        storage: impl Fn(Place) -> Storage,
+    ) -> Result<Self, Error> {
         for (what, found) in [("the number of layers", layers), ("the number of copies", copies)] {
             if found == 0 {
                 return Err(Error::Zero { what, found });
@@ -126,7 +128,7 @@ impl ShapeModel {
                 let shape = role.shape(&parts.config);
                 // Each matrix has a seed of its own: the seed itself is the embedding's.
                 let number = 1 + (layer * Role::ALL.len() + role as usize) as u64;
-                random_linear(shape, storage, SplitMix64::new(seed ^ number << 32).next())
+                random_linear(shape, storage(place), SplitMix64::new(seed ^ number << 32).next())
                     .map_err(|source| Error::Quantize { place, source })
             })?);
         }

@@ -1,23 +1,24 @@
-//! A workload, ready to run: its weights in every stored form that its arms need.
+//! A workload, ready to run: its weights in every stored form that its arms need, shared by all of
+//! them.
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use septet_kernels::{Format, Granularity, Layout};
+use septet_kernels::{Granularity, Layout};
 
 use super::RunError;
 use crate::{
     arm::{Arm, ArmFormat},
     mixed::MixedFormats,
     model::{
-        Checkpoint, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Storage, builtin,
-        shape::{Preset, ShapeModel},
+        Checkpoint, Decoder, Error as ModelError, Execution, KernelChoice, LinearSet, ModelParts, Place, Storage,
+        builtin, sampler::most_likely, shape::{Preset, ShapeModel},
     },
     plan::{Source, Workload},
     pool::ThreadPool,
 };
 
-/// What distinguishes the stored weights of one arm from those of another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What the stored weights of arms may differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stored {
     pub format: ArmFormat,
     pub granularity: Granularity,
@@ -30,37 +31,36 @@ impl From<&Arm> for Stored {
     }
 }
 
-/// A workload with its weights, shared by all its arms.
+/// A workload with its weights.
 pub struct Stage {
     parts: Arc<ModelParts>,
     /// Equal copies of the weights at distinct addresses, for each stored form.
     sets: Vec<(Stored, Vec<LinearSet>)>,
     pool: Arc<ThreadPool>,
-    /// Tokens that a trained model continues; nothing for a shape.
+    /// Tokens that a trained model continues; none for a shape.
     prompt: Vec<u32>,
     /// Tokens of one repetition.
     tokens: usize,
-    /// What one token counts for in the workload's unit: 1, or the layers of a shape.
-    units_per_token: usize,
 }
 
 /// One repetition of one arm.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Repetition {
     /// Nanoseconds of each token.
     pub token_ns: Vec<u64>,
     /// Nanoseconds inside linear kernels, all tokens together.
     pub kernel_ns: u64,
-    /// The values that the last token left: equal for all arms that compute the same.
+    /// Bits of the residual stream that the last token left: the same for arms that compute the
+    /// same.
     pub output: Vec<u32>,
 }
 
 impl Stage {
-    /// Loads or makes the weights of `workload` in the forms that `arms` need; `copies` overrides
-    /// the copies of a shape.
+    /// Loads or makes the weights of `workload` in the forms that `arms` need; a shape in `copies`
+    /// copies, or as many as planned.
     ///
     /// # Errors
-    /// A model that cannot be loaded or quantized, or a mixed arm without a sensitivity table.
+    /// A model that cannot be loaded or quantized, or no sensitivity table for a mixed arm.
     pub fn new(workload: &Workload, arms: &[Arm], copies: Option<usize>) -> Result<Self, RunError> {
         let mut wanted: Vec<Stored> = arms.iter().map(Stored::from).collect();
         wanted.sort_unstable();
@@ -75,62 +75,102 @@ impl Stage {
                 if prompt.len() + tokens > context {
                     return Err(ModelError::PromptTooLong { tokens: prompt.len() + tokens, context }.into());
                 }
-                let mut sets = Vec::new();
-                for stored in wanted {
-                    sets.push((stored, vec![trained_set(&checkpoint, stored)?]));
-                }
-                Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens, units_per_token: 1 })
+                let stored = |stored: Stored| {
+                    let storage = storage(stored, checkpoint.parts.config.layers)?;
+                    Ok((stored, vec![checkpoint.linears.stored(storage)?]))
+                };
+                let sets = wanted.into_iter().map(stored).collect::<Result<_, RunError>>()?;
+                Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens })
             }
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
                 let copies = copies.unwrap_or(*planned);
-                let shape = |format, stored: Stored| {
-                    let storage = Storage::packed(format, stored.granularity, stored.layout);
-                    ShapeModel::new(&preset, *layers, copies, *seed, storage)
-                };
-                let uniform = |format| Stored { format: ArmFormat::Uniform(format), ..wanted[0] };
-                let mut parts = None;
-                let mut sets: Vec<(Stored, Vec<LinearSet>)> = Vec::new();
-                // Mixed sets take their layers from uniform ones, so those come first.
-                let is_mixed = |stored: &&Stored| stored.format == ArmFormat::Mixed;
-                let (mixed, mut plain): (Vec<Stored>, Vec<Stored>) = {
-                    let mixed: Vec<Stored> = wanted.iter().filter(is_mixed).copied().collect();
-                    (mixed, wanted.iter().filter(|stored| stored.format != ArmFormat::Mixed).copied().collect())
-                };
-                let _ = uniform;
-                for stored in &mixed {
-                    for format in [Format::W4, Format::W3p5, Format::W3] {
-                        let needed = Stored { format: ArmFormat::Uniform(format), ..*stored };
-                        if !plain.contains(&needed) {
-                            plain.push(needed);
-                        }
-                    }
+                let mut models = Vec::new();
+                for stored in wanted {
+                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, *layers)?)?;
+                    models.push((stored, model));
                 }
-                for stored in plain {
-                    if let ArmFormat::Uniform(format) = stored.format {
-                        let model = shape(format, stored)?;
-                        parts = Some(model.parts);
-                        sets.push((stored, model.sets));
-                    }
-                }
-                for stored in mixed {
-                    let formats = MixedFormats::builtin()?;
-                    let find = |format| {
-                        let needed = Stored { format: ArmFormat::Uniform(format), ..stored };
-                        &sets.iter().find(|(have, _)| *have == needed).expect("pushed above").1
-                    };
-                    let copies = (0..copies).map(|copy| {
-                        find(Format::W4)[copy].try_map(|place, _| {
-                            let set = &find(formats.of_role(place))[copy];
-                            Ok::<_, RunError>(set.at(place).clone())
-                        })
-                    });
-                    let copies = copies.collect::<Result<Vec<_>, _>>()?;
-                    sets.push((stored, copies));
-                }
-                let parts = parts.ok_or(RunError::NothingToRun)?;
-                Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens, units_per_token: *layers })
+                let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
+                let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
+                Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens })
             }
         }
     }
+
+    /// The threads that run the workload.
+    pub fn pool(&self) -> &ThreadPool {
+        &self.pool
+    }
+
+    /// The weights of an arm: weights and stored bytes that one token uses.
+    pub fn weights_and_bytes(&self, arm: &Arm) -> (usize, usize) {
+        let set = &self.sets_of(arm)[0];
+        (set.weights(), set.stored_bytes())
+    }
+
+    /// A decoder that runs `arm`.
+    ///
+    /// # Errors
+    /// No kernel for the arm on this CPU.
+    pub fn decoder(&self, arm: &Arm) -> Result<Decoder, RunError> {
+        let execution = Execution {
+            pool: Arc::clone(&self.pool),
+            kernel: KernelChoice { unpack: arm.unpack, unroll: arm.unroll, isa: arm.isa },
+            prefetch: arm.prefetch,
+            epilogue: arm.epilogue,
+            activations: arm.activations,
+        };
+        let positions = if self.prompt.is_empty() { usize::MAX } else { self.prompt.len() + self.tokens };
+        Ok(Decoder::new(Arc::clone(&self.parts), self.sets_of(arm).to_vec(), execution, positions)?)
+    }
+
+    /// Runs `decoder` once over the workload's tokens, each timed on its own. A trained model first
+    /// reads the prompt, untimed, and then continues it greedily.
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    pub fn repeat(&self, decoder: &mut Decoder) -> Result<Repetition, RunError> {
+        decoder.reset();
+        let mut token = if self.prompt.is_empty() { 0 } else { most_likely(decoder.prefill(&self.prompt)?) };
+        decoder.take_spans();
+        let mut token_ns = Vec::with_capacity(self.tokens);
+        for _ in 0..self.tokens {
+            let clock = Instant::now();
+            let logits = decoder.forward(token)?;
+            token_ns.push(clock.elapsed().as_nanos() as u64);
+            if !logits.is_empty() {
+                token = most_likely(logits);
+            }
+        }
+        let output = decoder.residual().iter().map(|value| value.to_bits()).collect();
+        Ok(Repetition { token_ns, kernel_ns: decoder.take_spans().kernel_ns, output })
+    }
+
+    fn sets_of(&self, arm: &Arm) -> &[LinearSet] {
+        let stored = Stored::from(arm);
+        let (_, sets) =
+            self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
+        sets
+    }
+}
+
+/// A trained model: the folder, or the built-in one.
+///
+/// # Errors
+/// A model that cannot be loaded.
+pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
+    model.map_or_else(builtin::load, |folder| Checkpoint::load(Path::new(folder)))
+}
+
+/// How each linear layer of a model of `layers` layers is kept.
+fn storage(stored: Stored, layers: usize) -> Result<impl Fn(Place) -> Storage, RunError> {
+    let mixed = (stored.format == ArmFormat::Mixed).then(|| MixedFormats::builtin(layers)).transpose()?;
+    let Stored { granularity, layout, format } = stored;
+    Ok(move |place| {
+        let format = match (format, &mixed) {
+            (ArmFormat::Uniform(format), _) => format,
+            (ArmFormat::Mixed, mixed) => mixed.as_ref().map_or(septet_kernels::Format::W4, |m| m.format(place)),
+        };
+        Storage::Quantized { format, layout, granularity }
+    })
 }
