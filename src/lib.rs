@@ -13,4 +13,6 @@ pub mod model;
 pub mod plan;
 pub mod pool;
 pub mod record;
+pub mod report;
 pub mod spec;
+pub mod stats;
