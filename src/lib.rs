@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub mod arm;
+pub mod cli;
 pub mod model;
 pub mod plan;
 pub mod pool;
