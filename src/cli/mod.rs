@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod check;
 mod exit;
+mod generate;
 mod list;
 mod nearest;
 mod output;
@@ -27,6 +28,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Generate(generate::Args),
     List(list::Args),
 }
 
@@ -34,6 +36,7 @@ impl Command {
     fn run(self) -> miette::Result<Exit> {
         match self {
             Self::Check(args) => check::run(&args),
+            Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
         }
     }

@@ -112,7 +112,11 @@ impl ShapeModel {
     /// # Errors
     ///
     /// When `layers` or `copies` is zero, or the layout of `storage` is not offered for its format.
-    pub fn new(preset: &Preset, layers: usize, copies: usize, seed: u64,
+    pub fn new(
+        preset: &Preset,
+        layers: usize,
+        copies: usize,
+        seed: u64,
         storage: impl Fn(Place) -> Storage,
     ) -> Result<Self, Error> {
         for (what, found) in [("the number of layers", layers), ("the number of copies", copies)] {
