@@ -8,5 +8,6 @@
 
 pub mod axis;
 pub mod cli;
+pub mod disassembly;
 pub mod plan;
 pub mod record;
