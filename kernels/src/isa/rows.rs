@@ -92,6 +92,7 @@ fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFE
 {
     let segments = block.segments();
     for row in 0..block.rows() {
+        let scales = block.row_scales(row);
         let mut acc = 0.0;
         let mut segment = 0;
         while segment + UNROLL <= segments {
@@ -103,13 +104,13 @@ fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFE
             }
             for (u, integer) in reduce(v, lanes).into_iter().enumerate() {
                 let integer = integer - F::BIAS * block.sum(segment + u);
-                acc = block.accumulate(acc, row, segment + u, integer);
+                acc = block.accumulate(acc, scales, segment + u, integer);
             }
             segment += UNROLL;
         }
         while UNROLL > 1 && segment < segments {
             let lanes = segment_lanes::<F, L, U, V, STEPS, PREFETCH>(v, block, row, segment);
-            acc = block.accumulate(acc, row, segment, v.sum(lanes) - F::BIAS * block.sum(segment));
+            acc = block.accumulate(acc, scales, segment, v.sum(lanes) - F::BIAS * block.sum(segment));
             segment += 1;
         }
         block.store(row, acc);
