@@ -7,6 +7,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+mod asm;
 mod check;
 mod exit;
 mod generate;
@@ -27,6 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Asm(asm::Args),
     Check(check::Args),
     Generate(generate::Args),
     List(list::Args),
@@ -35,6 +37,7 @@ enum Command {
 impl Command {
     fn run(self) -> miette::Result<Exit> {
         match self {
+            Self::Asm(args) => asm::run(&args),
             Self::Check(args) => check::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
