@@ -3,14 +3,14 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use septet_kernels::{Granularity, Layout};
+use septet_kernels::{Format, Granularity, Layout};
 
 use super::RunError;
 use crate::{
     arm::{Arm, ArmFormat},
     mixed::MixedFormats,
     model::{
-        Checkpoint, Decoder, Error as ModelError, Execution, KernelChoice, LinearSet, ModelParts, Place, Storage,
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, KernelChoice, LinearSet, ModelParts, Place, Storage,
         builtin, sampler::most_likely, shape::{Preset, ShapeModel},
     },
     plan::{Source, Workload},
@@ -76,7 +76,7 @@ impl Stage {
                     return Err(ModelError::PromptTooLong { tokens: prompt.len() + tokens, context }.into());
                 }
                 let stored = |stored: Stored| {
-                    let storage = storage(stored, checkpoint.parts.config.layers)?;
+                    let storage = storage(stored, &checkpoint.parts.config)?;
                     Ok((stored, vec![checkpoint.linears.stored(storage)?]))
                 };
                 let sets = wanted.into_iter().map(stored).collect::<Result<_, RunError>>()?;
@@ -85,9 +85,10 @@ impl Stage {
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
                 let copies = copies.unwrap_or(*planned);
+                let config = preset.config(*layers);
                 let mut models = Vec::new();
                 for stored in wanted {
-                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, *layers)?)?;
+                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, &config)?)?;
                     models.push((stored, model));
                 }
                 let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
@@ -162,15 +163,18 @@ pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
     model.map_or_else(builtin::load, |folder| Checkpoint::load(Path::new(folder)))
 }
 
-/// How each linear layer of a model of `layers` layers is kept.
-fn storage(stored: Stored, layers: usize) -> Result<impl Fn(Place) -> Storage, RunError> {
-    let mixed = (stored.format == ArmFormat::Mixed).then(|| MixedFormats::builtin(layers)).transpose()?;
+/// How each linear layer of a model of this configuration is kept.
+///
+/// # Errors
+/// No sensitivity table to choose mixed formats by.
+pub fn storage(stored: Stored, config: &Config) -> Result<impl Fn(Place) -> Storage, RunError> {
     let Stored { granularity, layout, format } = stored;
-    Ok(move |place| {
-        let format = match (format, &mixed) {
-            (ArmFormat::Uniform(format), _) => format,
-            (ArmFormat::Mixed, mixed) => mixed.as_ref().map_or(septet_kernels::Format::W4, |m| m.format(place)),
-        };
-        Storage::Quantized { format, layout, granularity }
-    })
+    let format_at: Box<dyn Fn(Place) -> Format> = match format {
+        ArmFormat::Uniform(format) => Box::new(move |_| format),
+        ArmFormat::Mixed => {
+            let mixed = MixedFormats::for_model(config)?;
+            Box::new(move |place| mixed.format(place))
+        }
+    };
+    Ok(move |place| Storage::Quantized { format: format_at(place), layout, granularity })
 }
