@@ -81,6 +81,12 @@ pub const PRESETS: &[Preset] = &[
 ];
 
 impl Preset {
+    /// Weights of the linear layers of one layer.
+    pub fn weights(&self) -> usize {
+        let config = self.config(1);
+        Role::ALL.iter().map(|role| role.shape(&config)).map(|(rows, cols)| rows * cols).sum()
+    }
+
     /// The configuration of a shape model of `layers` layers: no head, and one token.
     pub fn config(&self, layers: usize) -> Config {
         Config {

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::RecordError;
 use super::manifest::{MANIFEST_SCHEMA, Manifest};
-use super::row::{CounterRow, CounterStatus, SAMPLES_SCHEMA, Sample};
+use super::row::{CounterRow, CounterStatus, FailureRow, PartialSample, SAMPLES_SCHEMA, Sample};
 use crate::plan::PLAN_SCHEMA;
 
 /// Name of the manifest within a results directory.
@@ -27,7 +27,7 @@ pub trait Row: Serialize + DeserializeOwned {
     /// Columns in the order in which they are written. Readers accept any order.
     const COLUMNS: &'static [&'static str];
     /// The column that names one of a few things, and these.
-    const CHOICE: (&'static str, &'static [&'static str]);
+    const CHOICE: Option<(&'static str, &'static [&'static str])>;
     /// What the types alone do not rule out: the column at fault and what it expects.
     fn check(&self) -> Result<(), (&'static str, &'static str)>;
     /// What may be recorded only once.
@@ -70,7 +70,7 @@ impl Row for Sample {
         "major_faults",
         "steal_ticks",
     ];
-    const CHOICE: (&'static str, &'static [&'static str]) = ("phase", &["warmup", "measure"]);
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let roof = |value: f64| value.is_finite() && value >= 0.0;
@@ -100,8 +100,8 @@ impl Row for Sample {
 impl Row for CounterRow {
     const FILE: &'static str = "counters.csv";
     const COLUMNS: &'static [&'static str] = &["cell_id", "counter", "value", "unit", "status", "source", "reason"];
-    const CHOICE: (&'static str, &'static [&'static str]) =
-        ("status", &["measured", "simulated", "multiplexed", "unavailable"]);
+    const CHOICE: Option<(&'static str, &'static [&'static str])> =
+        Some(("status", &["measured", "simulated", "multiplexed", "unavailable"]));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let unavailable = self.status == CounterStatus::Unavailable;
@@ -118,6 +118,42 @@ impl Row for CounterRow {
 
     fn key(&self) -> String {
         format!("counter {} of cell {} from {}", self.counter, self.cell_id, self.source)
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}
+
+impl Row for PartialSample {
+    const FILE: &'static str = "partial.csv";
+    const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.0.check()
+    }
+
+    fn key(&self) -> String {
+        self.0.key()
+    }
+
+    fn cell_id(&self) -> &str {
+        self.0.cell_id()
+    }
+}
+
+impl Row for FailureRow {
+    const FILE: &'static str = "failures.csv";
+    const COLUMNS: &'static [&'static str] = &["cell_id", "block", "reason"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = None;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.reason.is_empty() { Err(("reason", "why the cell failed")) } else { Ok(()) }
+    }
+
+    fn key(&self) -> String {
+        format!("failure of cell {}", self.cell_id)
     }
 
     fn cell_id(&self) -> &str {
@@ -339,10 +375,11 @@ fn parse<R: Row>(path: &Path, header: &StringRecord, record: &ByteRecord) -> Res
             .to_owned(),
         expected,
     };
-    let (column, choices) = R::CHOICE;
-    let chosen = header.iter().position(|name| name == column).and_then(|index| record.get(index));
-    if chosen.is_none_or(|chosen| !choices.contains(&chosen)) {
-        return Err(field(column, format!("one of {}", choices.join(", "))));
+    if let Some((column, choices)) = R::CHOICE {
+        let chosen = header.iter().position(|name| name == column).and_then(|index| record.get(index));
+        if chosen.is_none_or(|chosen| !choices.contains(&chosen)) {
+            return Err(field(column, format!("one of {}", choices.join(", "))));
+        }
     }
     let row: R = record.deserialize(Some(header)).map_err(|error| match error.kind() {
         csv::ErrorKind::Deserialize { err, .. } => {

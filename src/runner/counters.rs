@@ -63,8 +63,7 @@ fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
     let Some(kernel) = registry::find(arm.variant(format)) else { return Vec::new() };
     match disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software) {
         Ok(facts) => {
-            let values =
-                [facts.conditional_jumps_per_weight(), facts.instructions_per_weight(), f64::from(facts.vector_bits)];
+            let values = [facts.jumps_per_weight(), facts.instructions_per_weight(), f64::from(facts.vector_bits)];
             LOOP.iter().zip(values).map(|(&counter, value)| row(counter, Some(value), String::new())).collect()
         }
         Err(unavailable) => LOOP.iter().map(|&counter| row(counter, None, unavailable.to_string())).collect(),
@@ -143,9 +142,7 @@ mod hardware {
     impl Group {
         /// Opens every counter that exists; an error, with a remedy, if there is none.
         pub fn open() -> Result<Self, String> {
-            let misses = |which| {
-                Event::from(Cache { which, operation: CacheOp::READ, result: CacheResult::MISS })
-            };
+            let misses = |which| Event::from(Cache { which, operation: CacheOp::READ, result: CacheResult::MISS });
             let events: [(&str, Event); 7] = [
                 ("cycles", Hardware::CPU_CYCLES.into()),
                 ("instructions", Hardware::INSTRUCTIONS.into()),

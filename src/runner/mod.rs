@@ -47,7 +47,7 @@ pub enum RunError {
     Assign(#[from] AssignError),
     /// The output folder is there already.
     #[error("{path} exists already and is not empty")]
-    #[diagnostic(help("name another folder with --out, or go on with that run: --resume {path}"))]
+    #[diagnostic(help("name another folder with --out, or go on with that run: --resume {}", .path.display()))]
     Exists { path: PathBuf },
     /// The output folder cannot be written.
     #[error("cannot write {path}: {source}")]

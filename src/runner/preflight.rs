@@ -14,9 +14,9 @@ use super::{
     stage::{self, Stage, Stored},
 };
 use crate::{
-    arm::{Arm, ArmFormat},
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue},
     model::{
-        Decoder, Epilogue, Execution, Reuse,
+        Decoder, Execution,
         perplexity::{self, Evaluation},
     },
     plan::{Plan, Source, Workload},
@@ -115,7 +115,7 @@ fn reference_of(arm: &Arm) -> Arm {
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
         epilogue: Epilogue::Separate,
-        activations: Reuse::Requantize,
+        activations: ActivationUse::Requantize,
         ..*arm
     }
 }

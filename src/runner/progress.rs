@@ -37,6 +37,11 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// `done` steps are done in all.
+    pub fn set(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+
     /// `done` steps are done in all; says so where there is no bar.
     pub fn reached(&self, done: u64, what: &str) {
         self.bar.set_position(done);
@@ -52,4 +57,3 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 }
-

@@ -60,9 +60,9 @@ impl Session {
     /// fit the memory.
     pub fn begin(dir: &Path, run_id: &str, plan: Plan, spec: String, progress: &Progress) -> Result<Self, RunError> {
         let unwritable = |source| RunError::Unwritable { path: dir.to_owned(), source };
-        match fs::read_dir(dir) {
-            Ok(mut entries) if entries.next().is_some() => return Err(RunError::Exists { path: dir.to_owned() }),
-            Ok(_) => {}
+        match fs::read_dir(dir).map(|entries| entries.count()) {
+            Ok(0) => {}
+            Ok(_) => return Err(RunError::Exists { path: dir.to_owned() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(dir).map_err(unwritable)?,
             Err(error) => return Err(unwritable(error)),
         }
@@ -152,7 +152,7 @@ impl Session {
                     return Ok(Ending::Interrupted);
                 }
                 progress.doing(format!("block {} of {blocks}", block + 1));
-                progress.reached_quietly(u64::from(block) * cells);
+                progress.set(u64::from(block) * cells);
                 match self.block(block, progress)? {
                     Attempt::Complete(rows) => {
                         samples.write_block(&rows)?;

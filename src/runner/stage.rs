@@ -5,15 +5,17 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use septet_kernels::{Format, Granularity, Layout};
 
-use super::RunError;
+use super::{RunError, machine};
 use crate::{
     arm::{Arm, ArmFormat},
     mixed::MixedFormats,
     model::{
-        Checkpoint, Config, Decoder, Error as ModelError, Execution, KernelChoice, LinearSet, ModelParts, Place, Storage,
-        builtin, sampler::most_likely, shape::{Preset, ShapeModel},
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Place, Storage, builtin,
+        sampler::most_likely,
+        shape::{Preset, ShapeModel},
+        weights,
     },
-    plan::{Source, Workload},
+    plan::{Plan, Source, Workload},
     pool::ThreadPool,
 };
 
@@ -114,13 +116,7 @@ impl Stage {
     /// # Errors
     /// No kernel for the arm on this CPU.
     pub fn decoder(&self, arm: &Arm) -> Result<Decoder, RunError> {
-        let execution = Execution {
-            pool: Arc::clone(&self.pool),
-            kernel: KernelChoice { unpack: arm.unpack, unroll: arm.unroll, isa: arm.isa },
-            prefetch: arm.prefetch,
-            epilogue: arm.epilogue,
-            activations: arm.activations,
-        };
+        let execution = Execution::of(arm, Arc::clone(&self.pool));
         let positions = if self.prompt.is_empty() { usize::MAX } else { self.prompt.len() + self.tokens };
         Ok(Decoder::new(Arc::clone(&self.parts), self.sets_of(arm).to_vec(), execution, positions)?)
     }
@@ -149,10 +145,41 @@ impl Stage {
 
     fn sets_of(&self, arm: &Arm) -> &[LinearSet] {
         let stored = Stored::from(arm);
-        let (_, sets) =
-            self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
+        let (_, sets) = self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
         sets
     }
+}
+
+/// Bytes of all copies of a shape workload in every stored form that its cells need, and of the
+/// buffer that measures its roof.
+///
+/// # Errors
+/// A preset that does not exist.
+pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
+    let Source::Shape { preset, layers, copies, .. } = &workload.source else { return Ok(0) };
+    let weights = preset.parse::<Preset>()?.weights() * layers;
+    let cells = plan.cells.iter().filter(|cell| cell.workload == workload.name);
+    let mut stored = Vec::new();
+    for cell in cells {
+        let form = Stored::from(&Arm::from_factors(&cell.factors)?);
+        if !stored.contains(&form) {
+            stored.push(form);
+        }
+    }
+    // No stored form takes more than a byte for a pair and an f16 scale for 32 weights.
+    let bytes = weights as f64 * copies.to_owned() as f64 * stored.len() as f64 * 4.5 / 8.0;
+    Ok(bytes as usize)
+}
+
+/// SHA-256 of the weights of a trained model.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
+    let Some(folder) = model else { return Ok(machine::sha256(builtin::WEIGHTS)) };
+    let shards = weights::read_shards(Path::new(folder))?;
+    let bytes: Vec<&[u8]> = shards.iter().map(|(_, bytes)| bytes.as_ref()).collect();
+    Ok(machine::sha256(&bytes.concat()))
 }
 
 /// A trained model: the folder, or the built-in one.
