@@ -20,9 +20,9 @@ use std::thread::{self, JoinHandle, Thread};
 
 use septet_kernels::ops::lanes::TILE;
 
-/// Polls before a waiting thread parks: some microseconds, about the gap between two products of
-/// one token.
-const SPINS: u32 = 4096;
+/// Polls before a waiting thread parks: about 0.2 ms, longer than what lies between two products of
+/// a token. Waking a parked thread takes as long as a product of a small layer.
+const SPINS: u32 = 1 << 14;
 
 /// What a call lends to the workers; valid while [`Shared::running`] is not zero.
 #[derive(Clone)]
