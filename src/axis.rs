@@ -3,11 +3,13 @@
 //! Some axes are *compiled*: each of their points is a kernel of its own. The others are *data*:
 //! any kernel serves each of their levels.
 
-use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll};
+use septet_kernels::{Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll};
+
+use crate::arm::{ActivationUse, ArmFormat, Epilogue};
 
 /// Every axis, compiled ones first.
 pub static AXES: &[Axis] = &[
-    Axis::compiled::<Format>(),
+    Axis::compiled::<ArmFormat>(),
     Axis::compiled::<Layout>(),
     Axis::compiled::<Unpack>(),
     Axis::compiled::<Unroll>(),
@@ -15,7 +17,7 @@ pub static AXES: &[Axis] = &[
     Axis::data::<Granularity>(),
     Axis::data::<Prefetch>(),
     Axis::data::<Epilogue>(),
-    Axis::data::<Operand>(),
+    Axis::data::<ActivationUse>(),
 ];
 
 /// A factor: its name and its levels.
@@ -45,62 +47,6 @@ impl Axis {
 
 fn described<L: Level>() -> Vec<(&'static str, &'static str)> {
     L::ALL.iter().map(|level| (level.name(), level.about())).collect()
-}
-
-/// What happens behind the product of the output and down projections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Epilogue {
-    /// Each in a pass of its own.
-    Separate,
-    /// At the store.
-    Fused,
-}
-
-impl Level for Epilogue {
-    const AXIS: &'static str = "epilogue";
-    const ALL: &'static [Self] = &[Self::Separate, Self::Fused];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Separate => "separate",
-            Self::Fused => "fused",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Self::Separate => "residual, sum of squares, norm and quantization are passes after the product",
-            Self::Fused => "residual and sum of squares at the store, 1/rms in the next quantization",
-        }
-    }
-}
-
-/// How often the activations are quantized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operand {
-    /// For each projection.
-    Requantize,
-    /// Once for all projections that read them.
-    Cached,
-}
-
-impl Level for Operand {
-    const AXIS: &'static str = "activations";
-    const ALL: &'static [Self] = &[Self::Requantize, Self::Cached];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Requantize => "requantize",
-            Self::Cached => "cached",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Self::Requantize => "quantized again for every projection",
-            Self::Cached => "quantized once for all projections that read them",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ mod quantized;
 mod random;
 pub mod reference;
 pub mod registry;
+pub mod roof;
 mod row_block;
 mod scale;
 pub mod unpack;

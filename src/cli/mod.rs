@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod asm;
 mod check;
 mod exit;
+mod generate;
 mod list;
 mod nearest;
 mod output;
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     Asm(asm::Args),
     Check(check::Args),
+    Generate(generate::Args),
     List(list::Args),
 }
 
@@ -37,6 +39,7 @@ impl Command {
         match self {
             Self::Asm(args) => asm::run(&args),
             Self::Check(args) => check::run(&args),
+            Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
         }
     }

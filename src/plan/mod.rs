@@ -5,6 +5,8 @@
 //! on one workload; designs only select contrasts between cells, so one measurement serves several
 //! tables.
 
+pub mod expand;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -13,6 +13,7 @@ use crate::level::{Level, UnknownLevel};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -168,4 +169,25 @@ pub(crate) fn prefetch(at: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.
+pub(crate) fn read_all(isa: Isa, bytes: &[u8], distance: Option<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    match isa {
+        Isa::Avx512 => {
+            if let Some(v) = avx512::Avx512::detect() {
+                return v.enter(read::Read { bytes, distance });
+            }
+        }
+        Isa::Avx2 => {
+            if let Some(v) = avx2::Avx2::detect() {
+                return v.enter(read::Read { bytes, distance });
+            }
+        }
+        Isa::Scalar => {}
+    }
+    let _ = (isa, distance);
+    let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    core::hint::black_box(words.fold(0u64, u64::wrapping_add));
 }

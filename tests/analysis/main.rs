@@ -1,0 +1,5 @@
+//! From files of a run to its report, on synthetic runs whose truth is known.
+
+mod record;
+mod report;
+mod synthetic;
