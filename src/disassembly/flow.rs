@@ -23,12 +23,12 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Decodes what can be reached from the beginning of `function`. Behind a call to an address
-    /// for which `returns` is false, nothing is.
-    pub fn of(function: &Function, returns: impl Fn(u64) -> bool) -> Self {
+    /// Decodes what can be reached from the beginning of `function`. Behind a call for which
+    /// `returns` is false, nothing is.
+    pub fn of(function: &Function, returns: impl Fn(&Instruction) -> bool) -> Self {
         let ends = |i: &Instruction| match i.flow_control() {
-            FlowControl::Next | FlowControl::IndirectCall => false,
-            FlowControl::Call => !returns(i.near_branch_target()),
+            FlowControl::Next => false,
+            FlowControl::Call | FlowControl::IndirectCall => !returns(i),
             _ => true,
         };
         let mut instructions = BTreeMap::new();
@@ -100,14 +100,13 @@ impl Function {
         Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).into_iter()
     }
 
-    /// Functions that this one calls, or jumps to at its end.
-    pub fn callees(&self) -> Vec<u64> {
-        let leaves = |i: &Instruction| match i.flow_control() {
-            FlowControl::Call => true,
+    /// The calls, and the jumps to another function at the end of this one.
+    pub fn calls(&self) -> impl Iterator<Item = Instruction> {
+        self.decode_from(self.start).filter(|i| match i.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall | FlowControl::IndirectBranch => true,
             FlowControl::UnconditionalBranch => !self.holds(i.near_branch_target()),
             _ => false,
-        };
-        self.decode_from(self.start).filter(leaves).map(|i| i.near_branch_target()).collect()
+        })
     }
 
     /// Whether it can come back: a function without a `ret` and without a jump out of it cannot.
@@ -118,5 +117,47 @@ impl Function {
             FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch => !self.holds(i.near_branch_target()),
             _ => false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `xor eax,eax; .loop: inc eax; cmp eax,10; jl .loop; call 0x2000; ret`
+    const COUNTING: &[u8] = b"\x31\xc0\xff\xc0\x83\xf8\x0a\x7c\xf9\xe8\xf2\x0f\x00\x00\xc3";
+
+    fn counting() -> Function {
+        Function { start: 0x1000, code: COUNTING.to_vec() }
+    }
+
+    fn starts(graph: &Graph) -> Vec<u64> {
+        graph.blocks.iter().map(|block| block.instructions[0].ip()).collect()
+    }
+
+    #[test]
+    fn blocks_begin_where_jumps_lead_and_end_where_they_stand() {
+        let graph = Graph::of(&counting(), |_| true);
+        assert_eq!(starts(&graph), [0x1000, 0x1002, 0x1009]);
+        let successors: Vec<&[usize]> = graph.blocks.iter().map(|block| block.successors.as_slice()).collect();
+        assert_eq!(successors, [&[1][..], &[2, 1], &[]]);
+        assert_eq!(counting().calls().map(|call| call.near_branch_target()).collect::<Vec<_>>(), [0x2000]);
+        assert!(counting().returns());
+    }
+
+    #[test]
+    fn nothing_is_behind_a_call_that_does_not_return() {
+        let graph = Graph::of(&counting(), |call| call.near_branch_target() != 0x2000);
+        assert_eq!(graph.blocks[2].instructions.len(), 1);
+        let panics = Function { start: 0x1000, code: COUNTING[..14].to_vec() };
+        assert!(!panics.returns());
+    }
+
+    #[test]
+    fn bytes_that_are_no_code_end_the_descent() {
+        for code in [&b"\x06\x06"[..], b"\x0f", b""] {
+            let graph = Graph::of(&Function { start: 0, code: code.to_vec() }, |_| true);
+            assert!(graph.blocks.iter().all(|block| block.successors.is_empty()));
+        }
     }
 }

@@ -56,3 +56,33 @@ fn reach<'a>(start: usize, barrier: usize, count: usize, next: impl Fn(usize) ->
     }
     reached
 }
+
+#[cfg(test)]
+mod tests {
+    use iced_x86::Instruction;
+
+    use super::{super::flow::Block, *};
+
+    fn found(successors: &[&[usize]]) -> Vec<(usize, Vec<usize>)> {
+        let block = |next: &&[usize]| Block { instructions: vec![Instruction::default()], successors: next.to_vec() };
+        let graph = Graph { blocks: successors.iter().map(block).collect(), entry: 0 };
+        let members = |l: &Loop| (0..successors.len()).filter(|block| l.members[*block]).collect();
+        innermost(&graph).iter().map(|l| (l.header, members(l))).collect()
+    }
+
+    #[test]
+    fn a_loop_that_holds_another_is_not_innermost() {
+        assert_eq!(found(&[&[1], &[2], &[2, 3], &[1, 4], &[]]), [(2, vec![2])]);
+    }
+
+    #[test]
+    fn two_jumps_back_to_one_header_are_one_loop() {
+        assert_eq!(found(&[&[1], &[2, 3], &[1], &[1, 4], &[]]), [(1, vec![1, 2, 3])]);
+    }
+
+    #[test]
+    fn a_jump_back_into_the_middle_of_a_path_is_no_loop() {
+        assert_eq!(found(&[&[1, 2], &[2], &[1]]), []);
+        assert_eq!(found(&[&[]]), []);
+    }
+}

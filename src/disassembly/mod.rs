@@ -3,8 +3,8 @@
 //!
 //! An axis is only as good as the code behind it. LLVM turns jumps into straight-line code, unrolls,
 //! and vectorizes what was meant to be scalar; a table that says `branch` must be able to show the
-//! jump. Executable file → function ([`image`]) → basic blocks ([`flow`]) → natural loops
-//! ([`loops`]) → [`LoopFacts`].
+//! jump. The path: process → function (`image`) → basic blocks (`flow`) → natural loops (`loops`) →
+//! [`LoopFacts`].
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use septet_kernels::Kernel;
@@ -16,7 +16,7 @@ mod loops;
 mod nasm;
 
 use flow::Graph;
-use image::Image;
+use image::{Function, Image};
 
 /// Why there is no disassembly here.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -69,18 +69,19 @@ impl LoopFacts {
 /// calls: a vector kernel checks the instruction set and calls the code that uses it.
 ///
 /// # Errors
-/// [`Unavailable`] on architectures other than x86-64, and where the executable cannot be read.
+/// [`Unavailable`] on architectures other than x86-64, and where the process cannot read its code.
 pub fn loop_facts(kernel: &Kernel, prefetching: bool) -> Result<LoopFacts, Unavailable> {
     if cfg!(not(target_arch = "x86_64")) {
         return Err(Unavailable("only x86-64 code is decoded".to_owned()));
     }
     let (image, address) = Image::locate(kernel.code_address(prefetching))?;
     let function = image.function(address)?;
-    // A call that leaves the code of this file (a system call, say) has no products.
-    let callees = function.callees().into_iter().filter_map(|callee| image.function(callee).ok());
-    let returns = |callee| image.function(callee).map_or(true, |function| function.returns());
+    // What is called outside of the executable is none of the kernel's code, and taken to return.
+    let callee = |call: &Instruction| image.target(call).and_then(|target| image.function(target).ok());
+    let returns = |call: &Instruction| callee(call).is_none_or(|function| function.returns());
+    let callees: Vec<Function> = function.calls().filter_map(|call| callee(&call)).collect();
     std::iter::once(&function)
-        .chain(&callees.collect::<Vec<_>>())
+        .chain(&callees)
         .flat_map(|function| {
             let graph = Graph::of(function, returns);
             loops::innermost(&graph).iter().map(|found| LoopFacts::of(&graph, found)).collect::<Vec<_>>()
