@@ -5,6 +5,10 @@ use crate::model::{Config, Place};
 pub struct MixedError;
 pub struct MixedFormats;
 impl MixedFormats {
-    pub fn for_model(_: &Config) -> Result<Self, MixedError> { Ok(Self) }
-    pub fn format(&self, _: Place) -> septet_kernels::Format { septet_kernels::Format::W3p5 }
+    pub fn for_model(_: &Config) -> Result<Self, MixedError> {
+        Ok(Self)
+    }
+    pub fn format(&self, _: Place) -> septet_kernels::Format {
+        septet_kernels::Format::W3p5
+    }
 }
