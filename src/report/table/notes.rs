@@ -17,16 +17,10 @@ const MACHINE: [&str; 4] = ["cpu", "caches", "memory", "governor"];
 /// Notes of a table of contrasts.
 pub fn contrasts(analysis: &Analysis) -> Vec<String> {
     let protocol = &analysis.manifest.plan.protocol;
-    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
-    let blocks: Vec<usize> = counted.map(|judged| judged.effect.n_blocks).collect();
-    let range = match (blocks.iter().min(), blocks.iter().max()) {
-        (Some(low), Some(high)) if low == high => format!("n = {low} blocks"),
-        (Some(low), Some(high)) => format!("n = {low} to {high} blocks"),
-        _ => "no complete block".to_owned(),
-    };
     let method = format!(
-        "{range} of {} planned, each a fresh process. Ratio = time of the reference / time of the arm, above 1 the \
+        "{} of {} planned, each a fresh process. Ratio = time of the reference / time of the arm, above 1 the \
          arm is faster: geometric mean over blocks [{} Student t interval of the in-block log ratios].",
+        blocks(analysis),
         protocol.blocks,
         text::percent(protocol.confidence),
     );
@@ -47,13 +41,39 @@ pub fn cells(analysis: &Analysis) -> Vec<String> {
 
 /// Notes of every table.
 pub fn common(analysis: &Analysis) -> Vec<String> {
+    caveat(&analysis.manifest.plan.protocol).into_iter().chain(provenance(analysis)).collect()
+}
+
+/// Machine and run.
+fn provenance(analysis: &Analysis) -> Vec<String> {
     let environment = &analysis.manifest.environment;
     let machine: Vec<String> =
         MACHINE.iter().filter_map(|key| Some(format!("{key} {}", environment.get(*key)?))).collect();
     let run = format!("Run {} of {}.", analysis.manifest.run_id, analysis.manifest.plan.experiment);
     let machine = (!machine.is_empty()).then(|| format!("Machine: {}.", machine.join("; ")));
-    let machine = machine.into_iter();
-    caveat(&analysis.manifest.plan.protocol).into_iter().chain(machine).chain([run]).collect()
+    machine.into_iter().chain([run]).collect()
+}
+
+/// Small print of a figure: one line on the method, one on the machine.
+pub fn figure(analysis: &Analysis) -> Vec<String> {
+    let protocol = &analysis.manifest.plan.protocol;
+    let method = format!(
+        "Geometric mean over {}, {} Student t interval of in-block log ratios.",
+        blocks(analysis),
+        text::percent(protocol.confidence),
+    );
+    [method].into_iter().chain(provenance(analysis)).collect()
+}
+
+/// How many blocks the contrasts of the run rest on.
+fn blocks(analysis: &Analysis) -> String {
+    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
+    let blocks: Vec<usize> = counted.map(|judged| judged.effect.n_blocks).collect();
+    match (blocks.iter().min(), blocks.iter().max()) {
+        (Some(low), Some(high)) if low == high => format!("{low} blocks"),
+        (Some(low), Some(high)) => format!("{low} to {high} blocks"),
+        _ => "no complete block".to_owned(),
+    }
 }
 
 /// Why the run may not be cited, if so.
