@@ -6,7 +6,14 @@
 
 #![deny(unsafe_code)]
 
+pub mod arm;
+pub mod axis;
+pub mod cli;
+pub mod disassembly;
+pub mod model;
 pub mod plan;
+pub mod pool;
 pub mod record;
 pub mod report;
+pub mod spec;
 pub mod stats;

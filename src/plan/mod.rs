@@ -5,6 +5,8 @@
 //! on one workload; designs only select contrasts between cells, so one measurement serves several
 //! tables.
 
+pub mod expand;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -80,17 +82,9 @@ pub struct Workload {
 #[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
 pub enum Source {
     /// A trained checkpoint: a folder, or the built-in model when absent.
-    Trained {
-        model: Option<String>,
-        prompt: String,
-    },
+    Trained { model: Option<String>, prompt: String },
     /// A preset shape with seeded weights and this many distinct copies of each layer.
-    Shape {
-        preset: String,
-        layers: usize,
-        copies: usize,
-        seed: u64,
-    },
+    Shape { preset: String, layers: usize, copies: usize, seed: u64 },
 }
 
 /// One arm on one workload.

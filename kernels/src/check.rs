@@ -1,0 +1,200 @@
+//! Is a kernel right? Every registered kernel against the reference, bit for bit.
+//!
+//! Sizes straddle the tile of 64 rows and the segment of 128 weights, the last segment is short,
+//! codes and activations include the extremes that overflow first, outputs have canaries around
+//! them. A kernel that this CPU cannot run is skipped with the reason; the caller must treat
+//! "nothing checked" as a failure.
+
+use crate::{
+    activations::Activations,
+    format::Format,
+    gemv::{GemvJob, Output, Prefetch, Scratch},
+    granularity::{Granularity, TILE_ROWS},
+    level::Level,
+    ops::lanes::tile_square_sum,
+    packed::PackedMatrix,
+    quantized::QuantizedMatrix,
+    random::SplitMix64,
+    reference,
+    registry::{BoundKernel, Kernel},
+    variant::Variant,
+};
+
+/// Shapes `(rows, cols)`: below, at and above a tile, a short or odd last segment, and the longest
+/// K for which exactness is promised.
+pub const SHAPES: &[(usize, usize)] =
+    &[(1, 1), (63, 64), (64, 128), (65, 172), (130, 1024), (7, 640), (129, 255), (2, 65_536)];
+
+/// What is written around outputs; any other value there afterwards is a stray store.
+const CANARY: f32 = -1.234_567_9e30;
+
+/// Canaries on either side of an output.
+const MARGIN: usize = 16;
+
+/// What became of one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Bit-equal in this many cases.
+    Equal(usize),
+    /// Not run, with the reason.
+    Skipped(String),
+    /// The first case that differed.
+    Failed(Mismatch),
+}
+
+/// Where a kernel first differed from the reference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mismatch {
+    /// Shape, granularity, fill, prefetch and epilogue of the case.
+    pub case: String,
+    /// Output row, or nothing if a canary was overwritten.
+    pub row: Option<usize>,
+    /// What the kernel gave.
+    pub found: f32,
+    /// What the reference gives.
+    pub expected: f32,
+}
+
+/// A problem with the answer that every kernel of its format must give.
+struct Case {
+    label: String,
+    matrix: QuantizedMatrix,
+    x: Vec<f32>,
+    expected: Vec<f32>,
+}
+
+/// Codes and activations of a case.
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    Random,
+    /// Lowest codes against the largest activations of one sign.
+    Lowest,
+    /// Highest codes against alternating extremes.
+    Highest,
+    /// Random codes against zeros with one subnormal.
+    Tiny,
+}
+
+const FILLS: [Fill; 4] = [Fill::Random, Fill::Lowest, Fill::Highest, Fill::Tiny];
+
+/// The cases of one format; building them costs far more than running a kernel on them.
+pub struct Cases(Vec<Case>);
+
+impl Cases {
+    /// Every shape, fill and granularity for `format`, from `seed`.
+    pub fn new(format: Format, seed: u64) -> Self {
+        let mut cases = Vec::new();
+        for &(rows, cols) in SHAPES {
+            for fill in FILLS {
+                for &granularity in Granularity::ALL {
+                    let long = cols > 4096;
+                    if long && (granularity != Granularity::Group128 || matches!(fill, Fill::Tiny)) {
+                        continue;
+                    }
+                    cases.push(Case::new(format, granularity, rows, cols, fill, seed));
+                }
+            }
+        }
+        Self(cases)
+    }
+}
+
+impl Case {
+    fn new(format: Format, granularity: Granularity, rows: usize, cols: usize, fill: Fill, seed: u64) -> Self {
+        let mut random = SplitMix64::new(seed ^ ((rows as u64) << 32 | cols as u64));
+        let seeded = QuantizedMatrix::random(rows, cols, format, granularity, random.next())
+            .expect("the shapes of the check are not empty");
+        let fields = format.fields();
+        let (a_limit, b_limit) = (1i32 << (fields.a_bits - 1), 1i32 << (fields.b_bits - 1));
+        let uniform = |code: u8| {
+            let codes = vec![code; seeded.pairs_per_row() * rows];
+            QuantizedMatrix::from_parts(rows, cols, format, granularity, codes, seeded.scales().to_vec())
+                .expect("codes and scales have the seeded matrix's lengths")
+        };
+        let matrix = match fill {
+            Fill::Random | Fill::Tiny => seeded,
+            Fill::Lowest => uniform(fields.code(-a_limit, -b_limit)),
+            Fill::Highest => uniform(fields.code(a_limit - 1, b_limit - 1)),
+        };
+        let x: Vec<f32> = (0..cols)
+            .map(|k| match fill {
+                Fill::Random => random.normal_f32(),
+                Fill::Lowest => -3.0,
+                Fill::Highest => 3.0 - 6.0 * (k % 2) as f32,
+                Fill::Tiny => f32::MIN_POSITIVE / 4.0 * (k % 37 == 0) as u8 as f32,
+            })
+            .collect();
+        let expected = reference::gemv(&matrix, &x);
+        Self { label: format!("{rows}×{cols} {granularity} {fill:?}"), matrix, x, expected }
+    }
+}
+
+/// Runs `kernel` on every case of its format.
+pub fn check(kernel: &Kernel, cases: &Cases) -> Outcome {
+    let bound = match kernel.bind() {
+        Ok(bound) => bound,
+        Err(missing) => return Outcome::Skipped(missing.to_string()),
+    };
+    let mut equal = 0;
+    for case in &cases.0 {
+        for &prefetch in Prefetch::ALL {
+            for fused in [false, true] {
+                if let Some((row, found, expected)) = differs(&bound, case, prefetch, fused) {
+                    let epilogue = if fused { "fused" } else { "separate" };
+                    let case = format!("{} prefetch={prefetch} epilogue={epilogue}", case.label);
+                    return Outcome::Failed(Mismatch { case, row, found, expected });
+                }
+                equal += 1;
+            }
+        }
+    }
+    Outcome::Equal(equal)
+}
+
+/// The first difference of a kernel from one case, tile by tile.
+fn differs(kernel: &BoundKernel, case: &Case, prefetch: Prefetch, fused: bool) -> Option<(Option<usize>, f32, f32)> {
+    let Variant { layout, .. } = kernel.variant();
+    let weights = PackedMatrix::pack(&case.matrix, layout).expect("the registry holds feasible layouts only");
+    let mut activations = Activations::default();
+    activations.quantize(&case.x, weights.segment()).expect("the activations of the check are finite");
+    let rows = weights.rows();
+    let residual = |row: usize| (row % 5) as f32 * 0.25;
+    let mut guarded = vec![CANARY; rows + 2 * MARGIN];
+    let mut sums = vec![CANARY; rows.div_ceil(TILE_ROWS)];
+    if fused {
+        for row in 0..rows {
+            guarded[MARGIN + row] = residual(row);
+        }
+    }
+    let mut scratch = Scratch::default();
+    for (tile, square_sum) in sums.iter_mut().enumerate() {
+        let first = tile * TILE_ROWS;
+        let out = &mut guarded[MARGIN + first..MARGIN + (first + TILE_ROWS).min(rows)];
+        let output = if fused {
+            Output::AddResidual { stream: out, square_sums: std::slice::from_mut(square_sum) }
+        } else {
+            Output::Store(out)
+        };
+        let (weights, activations, scratch) = (&weights, &activations, &mut scratch);
+        kernel.gemv(GemvJob { weights, activations, tiles: tile..tile + 1, output, prefetch, scratch });
+    }
+    let expected: Vec<f32> =
+        case.expected.iter().enumerate().map(|(row, y)| if fused { residual(row) + y } else { *y }).collect();
+    let stray = guarded[..MARGIN].iter().chain(&guarded[MARGIN + rows..]).find(|c| c.to_bits() != CANARY.to_bits());
+    if let Some(&stray) = stray {
+        return Some((None, stray, CANARY));
+    }
+    let found = &guarded[MARGIN..][..rows];
+    if let Some(row) = (0..rows).find(|&row| found[row].to_bits() != expected[row].to_bits()) {
+        return Some((Some(row), found[row], expected[row]));
+    }
+    if fused {
+        for (tile, values) in expected.chunks(TILE_ROWS).enumerate() {
+            let square_sum = tile_square_sum(values);
+            if sums[tile].to_bits() != square_sum.to_bits() {
+                return Some((Some(tile * TILE_ROWS), sums[tile], square_sum));
+            }
+        }
+    }
+    None
+}

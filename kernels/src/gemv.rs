@@ -1,0 +1,185 @@
+//! One matrix times one vector: tiles of rows, and what happens around the compiled row loops.
+//!
+//! Prefetch and epilogue are data here, not compiled points. Work is cut into tiles of 64 rows, the
+//! unit of ownership of threads and of the sums that cross rows, so that no result depends on the
+//! number of threads.
+
+use std::{fmt, ops::Range, str::FromStr};
+
+use crate::{
+    activations::Activations,
+    granularity::TILE_ROWS,
+    level::{Level, UnknownLevel},
+    ops::lanes::tile_square_sum,
+    packed::{PackedMatrix, TAIL},
+    registry::BoundKernel,
+    row_block::RowBlock,
+};
+
+/// Bytes between the codes in use and those asked for by software prefetch.
+pub const PREFETCH_DISTANCE: usize = 8192;
+
+/// Bytes of codes in each of the two buffers of [`Prefetch::DoubleBuffer`]: both fit a first-level
+/// cache of 48 KiB beside the operand.
+pub const TILE_BUFFER: usize = 16 * 1024;
+
+/// How codes are asked for before they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Prefetch {
+    /// Left to the hardware.
+    None,
+    /// An instruction for each segment, [`PREFETCH_DISTANCE`] bytes ahead.
+    Software,
+    /// The next tile of rows is copied into a buffer while the one before it is used.
+    DoubleBuffer,
+}
+
+impl Level for Prefetch {
+    const AXIS: &'static str = "prefetch";
+    const ALL: &'static [Self] = &[Self::None, Self::Software, Self::DoubleBuffer];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Software => "software",
+            Self::DoubleBuffer => "double_buffer",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::None => "left to the hardware",
+            Self::Software => "a prefetch instruction for each segment, 8 KiB ahead",
+            Self::DoubleBuffer => "tiles of rows copied into two buffers in turn",
+        }
+    }
+}
+
+impl fmt::Display for Prefetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Prefetch {
+    type Err = UnknownLevel;
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        Self::parse(name)
+    }
+}
+
+/// Buffers of one worker; grow once and stay.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    buffers: [Vec<u8>; 2],
+}
+
+impl Scratch {
+    /// Buffers that serve matrices of up to `max_row_bytes` bytes a row without allocating.
+    pub fn with_capacity(max_row_bytes: usize) -> Self {
+        let bytes = max_row_bytes.max(TILE_BUFFER) + TAIL;
+        Self { buffers: [Vec::with_capacity(bytes), Vec::with_capacity(bytes)] }
+    }
+}
+
+/// Where the products of a range of rows go. Slices begin at the range's first row.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// `out[row] = product`.
+    Store(&'a mut [f32]),
+    /// `stream[row] += product`, and for each 64-row tile the sum of squares of the updated stream:
+    /// the residual connection and the next norm's first pass, while the tile is in registers or L1.
+    AddResidual {
+        /// `(rows)`.
+        stream: &'a mut [f32],
+        /// `(tiles)`.
+        square_sums: &'a mut [f32],
+    },
+}
+
+/// A product of some 64-row tiles of `weights` with `activations`.
+#[derive(Debug)]
+pub struct GemvJob<'a> {
+    /// The matrix, in the kernel's format and layout.
+    pub weights: &'a PackedMatrix,
+    /// The vector, quantized in the matrix's segments.
+    pub activations: &'a Activations,
+    /// Tiles of 64 rows to compute; the last tile of the matrix may be short.
+    pub tiles: Range<usize>,
+    /// Where products go.
+    pub output: Output<'a>,
+    /// How codes are asked for ahead.
+    pub prefetch: Prefetch,
+    /// Buffers of this worker.
+    pub scratch: &'a mut Scratch,
+}
+
+impl BoundKernel {
+    /// Computes the job's rows, in the canonical order of operations.
+    ///
+    /// # Panics
+    /// If the matrix has another format or layout than the kernel, or a length does not fit: a
+    /// mistake of the caller.
+    pub fn gemv(&self, job: GemvJob<'_>) {
+        let GemvJob { weights, activations, tiles, output, prefetch, scratch } = job;
+        let variant = self.variant();
+        assert_eq!((weights.format(), weights.layout()), (variant.format, variant.layout), "{variant}");
+        let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(weights.rows());
+        let mut product = |rows: Range<usize>, out: &mut [f32]| match prefetch {
+            Prefetch::DoubleBuffer => self.double_buffered(weights, activations, rows, out, scratch),
+            Prefetch::Software | Prefetch::None => {
+                let codes = &weights.codes()[rows.start * weights.row_bytes()..];
+                let rows_fn = self.rows(prefetch == Prefetch::Software);
+                rows_fn(&mut RowBlock::new(weights, codes, rows.start, activations, PREFETCH_DISTANCE, out));
+            }
+        };
+        match output {
+            Output::Store(out) => {
+                assert_eq!(out.len(), rows.len(), "the output does not have the rows of the job");
+                product(rows, out);
+            }
+            Output::AddResidual { stream, square_sums } => {
+                assert_eq!(stream.len(), rows.len(), "the stream does not have the rows of the job");
+                assert_eq!(square_sums.len(), tiles.len(), "one sum of squares for each tile");
+                let mut out = [0f32; TILE_ROWS];
+                for (tile, (stream, square_sum)) in stream.chunks_mut(TILE_ROWS).zip(square_sums).enumerate() {
+                    let out = &mut out[..stream.len()];
+                    let first = rows.start + tile * TILE_ROWS;
+                    product(first..first + out.len(), out);
+                    for (h, y) in stream.iter_mut().zip(out.iter()) {
+                        *h += y;
+                    }
+                    *square_sum = tile_square_sum(stream);
+                }
+            }
+        }
+    }
+
+    /// Copies a tile of rows ahead of the one in use.
+    fn double_buffered(
+        &self,
+        weights: &PackedMatrix,
+        activations: &Activations,
+        rows: Range<usize>,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let row_bytes = weights.row_bytes();
+        let tile_rows = (TILE_BUFFER / row_bytes).max(1);
+        let copy = |buffer: &mut Vec<u8>, first: usize| {
+            let count = tile_rows.min(rows.end.saturating_sub(first));
+            buffer.clear();
+            buffer.extend_from_slice(&weights.codes()[first * row_bytes..][..count * row_bytes + TAIL]);
+        };
+        let [mut current, mut next] = scratch.buffers.each_mut();
+        copy(current, rows.start);
+        for (tile, out) in out.chunks_mut(tile_rows).enumerate() {
+            let first = rows.start + tile * tile_rows;
+            if first + tile_rows < rows.end {
+                copy(next, first + tile_rows);
+            }
+            (self.rows(false))(&mut RowBlock::new(weights, current, first, activations, 0, out));
+            std::mem::swap(&mut current, &mut next);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! AVX-512 with VNNI and VBMI: 64-byte vectors, a four-way dot product, and byte permutes that
+//! spread a dense stream in two instructions.
+
+use core::arch::x86_64::*;
+
+use super::{Body, Isa, Vector, x86};
+
+/// Proof that this CPU has AVX-512 F, BW, VL, VBMI and VNNI.
+#[derive(Clone, Copy)]
+pub struct Avx512 {
+    _private: (),
+}
+
+/// Byte i of 64-bit lane q is byte i of the stride-byte unit q: `vpermb` indices.
+const fn units(stride: usize) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        bytes[i] = (i / 8 * stride + if i % 8 < stride { i % 8 } else { 0 }) as u8;
+        i += 1;
+    }
+    bytes
+}
+
+/// Bit offsets of the eight codes of a unit: `vpmultishiftqb` controls.
+const fn offsets(stride: u64) -> i64 {
+    let mut control = 0;
+    let mut i = 0;
+    while i < 8 {
+        control |= (i * stride) << (8 * i);
+        i += 1;
+    }
+    control as i64
+}
+
+static UNITS_7: [u8; 64] = units(7);
+static UNITS_6: [u8; 64] = units(6);
+
+impl Vector for Avx512 {
+    const ISA: Isa = Isa::Avx512;
+    const LANES: usize = 64;
+    const MAX_FIELD: u32 = 255;
+    type Bytes = __m512i;
+    type Ints = __m512i;
+
+    fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vnni");
+        all.then_some(Self { _private: () })
+    }
+
+    fn enter<B: Body<Self>>(self, body: B) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
+        fn with_features<B: Body<Avx512>>(v: Avx512, body: B) {
+            body.run(v);
+        }
+        // SAFETY: `self` proves that `detect` saw all five features.
+        unsafe { with_features(self, body) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, at: *const i8) -> __m512i {
+        // SAFETY: `self` proves AVX-512; readability is the caller's obligation.
+        unsafe { _mm512_loadu_si512(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_pairs(self, at: *const u8, stride: u32) -> __m512i {
+        // SAFETY: `self` proves VBMI; 64 readable bytes are the caller's obligation; the index
+        // tables are 64 bytes.
+        unsafe {
+            let bytes = _mm512_loadu_si512(at.cast());
+            let (units, offsets) = match stride {
+                8 => return bytes,
+                7 => (&UNITS_7, const { offsets(7) }),
+                _ => (&UNITS_6, const { offsets(6) }),
+            };
+            let units = _mm512_permutexvar_epi8(_mm512_loadu_si512(units.as_ptr().cast()), bytes);
+            _mm512_multishift_epi64_epi8(_mm512_set1_epi64(offsets), units)
+        }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: u8) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_epi8(value as i8) }
+    }
+
+    #[inline(always)]
+    fn table(self, table: &[u8; 16]) -> __m512i {
+        // SAFETY: `self` proves AVX-512; the table is 16 bytes.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn and(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_and_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi8(a, b) }
+    }
+
+    #[inline(always)]
+    fn flip_and_mask(self, x: __m512i, flip: u8, mask: u8) -> __m512i {
+        // Truth table of (x ^ flip) & mask with x = 0xf0, flip = 0xcc, mask = 0xaa.
+        const TABLE: i32 = (0xf0 ^ 0xcc) & 0xaa;
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_ternarylogic_epi32::<TABLE>(x, self.splat(flip), self.splat(mask)) }
+    }
+
+    #[inline(always)]
+    fn shift_right(self, x: __m512i, bits: u32) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { if bits == 3 { _mm512_srli_epi16::<3>(x) } else { _mm512_srli_epi16::<4>(x) } }
+    }
+
+    #[inline(always)]
+    fn subtract_above(self, x: __m512i, limit: u8, amount: u8) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let above = _mm512_cmpgt_epi8_mask(x, self.splat(limit));
+            _mm512_mask_sub_epi8(x, above, x, self.splat(amount))
+        }
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: __m512i, index: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_shuffle_epi8(table, index) }
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: `self` proves VNNI.
+        unsafe { _mm512_dpbusd_epi32(acc, w, x) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn combine(self, a: __m512i, a_shift: u32, b: __m512i, b_step: i32) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let a = match a_shift {
+                0 => a,
+                3 => _mm512_srai_epi32::<3>(a),
+                _ => _mm512_srai_epi32::<4>(a),
+            };
+            _mm512_add_epi32(a, if b_step == 1 { b } else { _mm512_slli_epi32::<1>(b) })
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, x: __m512i) -> i32 {
+        // SAFETY: `self` proves AVX-512, which includes AVX2.
+        unsafe { x86::sum(halves(x)) }
+    }
+
+    #[inline(always)]
+    fn sum4(self, x: [__m512i; 4]) -> [i32; 4] {
+        // SAFETY: `self` proves AVX-512, which includes AVX2.
+        unsafe { x86::sum4([halves(x[0]), halves(x[1]), halves(x[2]), halves(x[3])]) }
+    }
+}
+
+/// The sum of the low and the high half.
+///
+/// # Safety
+/// The CPU has AVX-512 F.
+#[inline(always)]
+unsafe fn halves(x: __m512i) -> __m256i {
+    // SAFETY: the caller's obligation.
+    unsafe { _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x)) }
+}

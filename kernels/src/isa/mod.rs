@@ -1,0 +1,193 @@
+//! Instruction sets. All intrinsics, all `unsafe` and all `target_feature` of the crate are here.
+//!
+//! [`Vector`] is a deliberately small set of operations; each method is named in the docs after
+//! the instructions it stands for. Holding a value of a vector type proves that the CPU has the
+//! instructions: `detect` is the only way to one. Exactly one function of each instruction set,
+//! [`Vector::enter`], carries `#[target_feature]`; everything below it is `#[inline(always)]`.
+
+use std::{fmt, str::FromStr};
+
+use crate::level::{Level, UnknownLevel};
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+mod read;
+pub(crate) mod rows;
+pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// An instruction set as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Isa {
+    /// One weight at a time, no intrinsics.
+    Scalar,
+    /// 32 bytes: AVX2 with `vpmaddubsw`.
+    Avx2,
+    /// 64 bytes: AVX-512 with VNNI and VBMI.
+    Avx512,
+}
+
+impl Isa {
+    /// CPU features that the kernels of this instruction set use.
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Self::Scalar => "nothing beyond the build target",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512f, avx512bw, avx512vl, avx512vbmi and avx512vnni",
+        }
+    }
+
+    /// Whether this CPU has the features.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let (avx2, avx512) = (avx2::Avx2::detect().is_some(), avx512::Avx512::detect().is_some());
+        #[cfg(not(target_arch = "x86_64"))]
+        let (avx2, avx512) = (false, false);
+        match self {
+            Self::Scalar => true,
+            Self::Avx2 => avx2,
+            Self::Avx512 => avx512,
+        }
+    }
+
+    /// The widest instruction set of this CPU.
+    pub fn best() -> Self {
+        Self::ALL.iter().copied().rev().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+    }
+}
+
+impl Level for Isa {
+    const AXIS: &'static str = "isa";
+    const ALL: &'static [Self] = &[Self::Scalar, Self::Avx2, Self::Avx512];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Scalar => "one weight at a time, no intrinsics",
+            Self::Avx2 => "32-byte vectors, vpmaddubsw",
+            Self::Avx512 => "64-byte vectors, VNNI dot products, VBMI byte permutes",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Isa {
+    type Err = UnknownLevel;
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        Self::parse(name)
+    }
+}
+
+/// Code to run inside an instruction set's `target_feature` function. `run` must be
+/// `#[inline(always)]`, or its vector operations become calls.
+pub trait Body<V> {
+    /// Runs with the features of `V` enabled.
+    fn run(self, v: V);
+}
+
+/// Vector operations of one instruction set.
+pub trait Vector: Copy + 'static {
+    /// The instruction set as a value.
+    const ISA: Isa;
+    /// Bytes of a vector.
+    const LANES: usize;
+    /// Largest unsigned field that [`dot`](Self::dot) multiplies exactly.
+    const MAX_FIELD: u32;
+    /// Bytes, signed or not.
+    type Bytes: Copy;
+    /// `LANES / 4` 32-bit integers.
+    type Ints: Copy;
+
+    /// A value, if this CPU has the instructions.
+    fn detect() -> Option<Self>;
+    /// Runs `body` with the instructions enabled.
+    fn enter<B: Body<Self>>(self, body: B);
+
+    /// `LANES` bytes from `at`.
+    ///
+    /// # Safety
+    /// `LANES` bytes from `at` are readable.
+    unsafe fn load(self, at: *const i8) -> Self::Bytes;
+    /// `LANES` pair codes of `stride` bits (6, 7 or 8) from `at`, one in each byte, with foreign
+    /// bits above the code. `vpermb` + `vpmultishiftqb`, or `vpshufb` + `vpmullw`.
+    ///
+    /// # Safety
+    /// `LANES` bytes from `at` are readable.
+    unsafe fn load_pairs(self, at: *const u8, stride: u32) -> Self::Bytes;
+    /// Every byte `value`. `vpbroadcastb`.
+    fn splat(self, value: u8) -> Self::Bytes;
+    /// `table` in each 16-byte lane. `vbroadcasti128`.
+    fn table(self, table: &[u8; 16]) -> Self::Bytes;
+    /// `vpand`.
+    fn and(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `vpaddb`.
+    fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `(x ^ flip) & mask`. `vpxor` + `vpand`, or `vpternlogd`.
+    fn flip_and_mask(self, x: Self::Bytes, flip: u8, mask: u8) -> Self::Bytes;
+    /// Each 16-bit lane shifted right by `bits` (3 or 4); bits cross bytes. `vpsrlw`.
+    fn shift_right(self, x: Self::Bytes, bits: u32) -> Self::Bytes;
+    /// `x − amount` where `x > limit` (signed bytes), else `x`. `vpcmpgtb`.
+    fn subtract_above(self, x: Self::Bytes, limit: u8, amount: u8) -> Self::Bytes;
+    /// Entry `index & 15` of the lane's table; `index` at most 127. `vpshufb`.
+    fn look_up(self, table: Self::Bytes, index: Self::Bytes) -> Self::Bytes;
+    /// `acc` plus the products of unsigned `w` (at most `MAX_FIELD`) and signed `x` (at least
+    /// −127), four by four. `vpdpbusd`, or `vpmaddubsw` + `vpmaddwd` + `vpaddd`.
+    fn dot(self, acc: Self::Ints, w: Self::Bytes, x: Self::Bytes) -> Self::Ints;
+    /// Zeros.
+    fn zero(self) -> Self::Ints;
+    /// `(a >> a_shift) + b · b_step` with a shift of 0, 3 or 4 and a step of 1 or 2.
+    fn combine(self, a: Self::Ints, a_shift: u32, b: Self::Ints, b_step: i32) -> Self::Ints;
+    /// Sum of the lanes.
+    fn sum(self, x: Self::Ints) -> i32;
+    /// Sums of the lanes of four vectors.
+    fn sum4(self, x: [Self::Ints; 4]) -> [i32; 4];
+}
+
+/// Asks for the cache line of `at`, which need not be readable: a hint cannot fault.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: `prefetcht0` is part of the x86-64 baseline and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.
+pub(crate) fn read_all(isa: Isa, bytes: &[u8], distance: Option<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    match isa {
+        Isa::Avx512 => {
+            if let Some(v) = avx512::Avx512::detect() {
+                return v.enter(read::Read { bytes, distance });
+            }
+        }
+        Isa::Avx2 => {
+            if let Some(v) = avx2::Avx2::detect() {
+                return v.enter(read::Read { bytes, distance });
+            }
+        }
+        Isa::Scalar => {}
+    }
+    let _ = (isa, distance);
+    let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+    core::hint::black_box(words.fold(0u64, u64::wrapping_add));
+}

@@ -1,0 +1,83 @@
+//! Rotary position embedding (Su et al. 2021, arXiv:2104.09864), in the half-split convention of
+//! Hugging Face checkpoints: element `i` of a head is rotated with element `i + head_dim/2`.
+
+use super::exp::{exp_f64, ln_f64};
+use super::trig::sin_cos;
+
+/// Cosines and sines of all positions.
+#[derive(Clone, Debug)]
+pub struct RotaryTable {
+    /// `head_dim / 2`.
+    half: usize,
+    /// (position, half)
+    cos: Vec<f32>,
+    /// (position, half)
+    sin: Vec<f32>,
+}
+
+impl RotaryTable {
+    /// Tables for `positions` positions; pair `i` turns by `position · theta^(−2i / head_dim)`,
+    /// computed in `f64` and rounded once.
+    pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
+        let half = head_dim / 2;
+        let ln_theta = ln_f64(theta);
+        let frequencies: Vec<f64> = (0..half).map(|i| exp_f64(-ln_theta * (2 * i) as f64 / head_dim as f64)).collect();
+        let (sin, cos) = (0..positions)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
+            .map(|angle| {
+                let (sin, cos) = sin_cos(angle);
+                (sin as f32, cos as f32)
+            })
+            .unzip();
+        Self { half, cos, sin }
+    }
+
+    /// Rotates every head of `x` (heads, head_dim) to `position`.
+    ///
+    /// # Panics
+    ///
+    /// When `position` is beyond the table.
+    pub fn rotate(&self, position: usize, x: &mut [f32]) {
+        let row = position * self.half..(position + 1) * self.half;
+        let (cos, sin) = (&self.cos[row.clone()], &self.sin[row]);
+        for head in x.chunks_exact_mut(2 * self.half) {
+            let (first, second) = head.split_at_mut(self.half);
+            for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_f64() {
+        let (positions, head_dim, theta) = (600, 32, 10_000.0_f64);
+        let table = RotaryTable::new(positions, head_dim, theta);
+        for position in [0, 1, 17, 599] {
+            let x: Vec<f32> = (0..64).map(|i| i as f32 * 0.1 - 3.0).collect();
+            let mut got = x.clone();
+            table.rotate(position, &mut got);
+            for head in 0..2 {
+                for i in 0..16 {
+                    let angle = position as f64 * theta.powf(-2.0 * f64::from(i) / 32.0);
+                    let at = head * 32 + i as usize;
+                    let (a, b) = (f64::from(x[at]), f64::from(x[at + 16]));
+                    let (first, second) = (a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin());
+                    assert!((f64::from(got[at]) - first).abs() < 2e-6);
+                    assert!((f64::from(got[at + 16]) - second).abs() < 2e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn position_zero_is_the_identity() {
+        let mut x = [1.0, 2.0, 3.0, 4.0];
+        RotaryTable::new(1, 4, 10_000.0).rotate(0, &mut x);
+        assert_eq!(x, [1.0, 2.0, 3.0, 4.0]);
+    }
+}

@@ -1,0 +1,182 @@
+//! A quantized matrix in a layout: what a kernel reads.
+
+use crate::{
+    error::QuantizeError, format::Format, granularity::Granularity, layout::Layout, quantized::QuantizedMatrix,
+};
+
+/// Readable bytes behind the last code, so that a kernel may load whole vectors at the end.
+pub const TAIL: usize = 64;
+
+/// Codes begin at a multiple of this many bytes: a cache line.
+const ALIGNMENT: usize = 64;
+
+/// A `rows × cols` matrix, packed row after row.
+#[derive(Debug)]
+pub struct PackedMatrix {
+    format: Format,
+    layout: Layout,
+    granularity: Granularity,
+    rows: usize,
+    cols: usize,
+    /// Alignment slack, then `(rows, segments, segment_bytes)`, then [`TAIL`] zero bytes.
+    storage: Vec<u8>,
+    /// Where the codes begin in `storage`.
+    start: usize,
+    /// f16 bits, indexed by [`Granularity::scale_index`].
+    scales: Vec<u16>,
+}
+
+impl PackedMatrix {
+    /// Packs `matrix` into `layout`.
+    ///
+    /// # Errors
+    /// The layout is not offered for the matrix's format.
+    pub fn pack(matrix: &QuantizedMatrix, layout: Layout) -> Result<Self, QuantizeError> {
+        let format = matrix.format();
+        if let Some(reason) = layout.infeasible(format) {
+            return Err(QuantizeError::Layout { layout, format, reason });
+        }
+        let mut packed = Self {
+            format,
+            layout,
+            granularity: matrix.granularity(),
+            rows: matrix.rows(),
+            cols: matrix.cols(),
+            storage: Vec::new(),
+            start: 0,
+            scales: matrix.scales().to_vec(),
+        };
+        let row_bytes = packed.row_bytes();
+        packed.allocate();
+        let start = packed.start;
+        for (row, bytes) in packed.storage[start..].chunks_exact_mut(row_bytes).take(matrix.rows()).enumerate() {
+            layout.pack_row(format, matrix.row_codes(row), bytes);
+        }
+        Ok(packed)
+    }
+
+    /// A copy at another address, for rotations that exceed the caches.
+    pub fn duplicate(&self) -> Self {
+        let mut copy = Self { storage: Vec::new(), scales: self.scales.clone(), ..*self };
+        copy.allocate();
+        let (start, length) = (copy.start, self.rows * self.row_bytes());
+        copy.storage[start..][..length].copy_from_slice(&self.codes()[..length]);
+        copy
+    }
+
+    fn allocate(&mut self) {
+        self.storage = vec![0; ALIGNMENT + self.rows * self.row_bytes() + TAIL];
+        self.start = self.storage.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    }
+
+    /// Format of the codes.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Layout of the codes.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Which weights share a scale.
+    pub fn granularity(&self) -> Granularity {
+        self.granularity
+    }
+
+    /// Output channels.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input dimension K.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Weights of one integer sum.
+    pub fn segment(&self) -> usize {
+        self.granularity.segment()
+    }
+
+    /// Segments of a row, the last one padded.
+    pub fn segments(&self) -> usize {
+        self.cols.div_ceil(self.segment())
+    }
+
+    /// Bytes of the codes of one segment.
+    pub fn segment_bytes(&self) -> usize {
+        self.segment() / 2 * self.layout.pair_bits(self.format) as usize / 8
+    }
+
+    /// Bytes of the codes of one row.
+    pub fn row_bytes(&self) -> usize {
+        self.segments() * self.segment_bytes()
+    }
+
+    /// Bytes that a product reads: codes, scales and padding.
+    pub fn stored_bytes(&self) -> usize {
+        self.rows * self.row_bytes() + 2 * self.scales.len()
+    }
+
+    /// Stored bits for each weight: codes, scales and padding.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.stored_bytes() as f64 / (self.rows * self.cols) as f64
+    }
+
+    /// The codes of all rows, with [`TAIL`] readable bytes behind them.
+    pub(crate) fn codes(&self) -> &[u8] {
+        &self.storage[self.start..][..self.rows * self.row_bytes() + TAIL]
+    }
+
+    /// f16 bits of all scales.
+    pub(crate) fn scales(&self) -> &[u16] {
+        &self.scales
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(format: Format, layout: Layout, granularity: Granularity) -> PackedMatrix {
+        PackedMatrix::pack(&QuantizedMatrix::random(3, 256, format, granularity, 1).unwrap(), layout).unwrap()
+    }
+
+    #[test]
+    fn stored_bits_are_those_of_the_documentation() {
+        let bits = |f, l, g| packed(f, l, g).bits_per_weight();
+        let (dense, g128) = (Layout::Dense, Granularity::Group128);
+        assert_eq!(bits(Format::W4, dense, g128), 4.125);
+        assert_eq!(bits(Format::W3p5, dense, g128), 3.625);
+        assert_eq!(bits(Format::W3, dense, g128), 3.125);
+        assert_eq!(bits(Format::W3p5, Layout::BytePerPair, g128), 4.125);
+        assert_eq!(bits(Format::W3p5, dense, Granularity::Group32), 4.0);
+        assert_eq!(packed(Format::W3p5, dense, g128).segment_bytes(), 56);
+    }
+
+    #[test]
+    fn padding_counts_as_stored() {
+        let matrix = QuantizedMatrix::random(1, 172, Format::W3p5, Granularity::Group128, 1).unwrap();
+        assert_eq!(PackedMatrix::pack(&matrix, Layout::Dense).unwrap().stored_bytes(), 2 * 56 + 2 * 2);
+    }
+
+    #[test]
+    fn a_duplicate_holds_the_same_codes_elsewhere() {
+        let one = packed(Format::W3, Layout::Dense, Granularity::Channel);
+        let two = one.duplicate();
+        assert_eq!(one.codes(), two.codes());
+        assert_ne!(one.codes().as_ptr(), two.codes().as_ptr());
+        assert_eq!(two.codes().as_ptr() as usize % ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn septets_lie_as_a_bit_stream() {
+        let codes: Vec<u8> = (0..16).map(|i| (i * 37 % 128) as u8).collect();
+        let mut bytes = [0u8; 14];
+        Layout::Dense.pack_row(Format::W3p5, &codes, &mut bytes);
+        let stream = bytes.iter().rev().fold(0u128, |s, &b| s << 8 | u128::from(b));
+        let back: Vec<u8> = (0..16).map(|i| (stream >> (7 * i)) as u8 & 0x7f).collect();
+        assert_eq!(back, codes);
+    }
+}

@@ -1,0 +1,62 @@
+//! The command line: one file for each subcommand, with its arguments and its `run`.
+//!
+//! Results go to stdout, everything else to stderr. Libraries return typed errors; here they become
+//! a message and [`Exit::BadInput`].
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+mod asm;
+mod check;
+mod exit;
+mod generate;
+mod list;
+mod nearest;
+mod output;
+mod select;
+
+pub use exit::Exit;
+
+/// Experiments on sub-4-bit LLM inference on CPUs.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Asm(asm::Args),
+    Check(check::Args),
+    Generate(generate::Args),
+    List(list::Args),
+}
+
+impl Command {
+    fn run(self) -> miette::Result<Exit> {
+        match self {
+            Self::Asm(args) => asm::run(&args),
+            Self::Check(args) => check::run(&args),
+            Self::Generate(args) => generate::run(&args),
+            Self::List(args) => list::run(&args),
+        }
+    }
+}
+
+/// Runs the command in `args`, whose first element is the name of the program.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
+    output::set_error_style();
+    match Cli::try_parse_from(args) {
+        Ok(cli) => cli.command.run().unwrap_or_else(|error| {
+            output::note(format!("{error:?}").trim_end());
+            Exit::BadInput
+        }),
+        Err(message) => {
+            // Help and version end up here too; a closed stream leaves nobody to tell.
+            let _ = message.print();
+            if message.use_stderr() { Exit::BadInput } else { Exit::Pass }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The trained model that is compiled into the binary: `models/tiny`, described by its
+//! `MODEL_CARD.md`. It serves tests, the default experiment and the first `bench generate`.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::{Checkpoint, Error};
+
+/// Name of the model in messages, specs and results.
+pub const NAME: &str = "tiny";
+
+const CONFIG: &[u8] = include_bytes!("../../models/tiny/config.json");
+const TOKENIZER: &[u8] = include_bytes!("../../models/tiny/tokenizer.json");
+const WEIGHTS: &[u8] = include_bytes!("../../models/tiny/model.safetensors");
+
+/// Loads the built-in model.
+///
+/// # Errors
+///
+/// None with the files of the repository; the same as [`Checkpoint::load`] if they were changed.
+pub fn load() -> Result<Checkpoint, Error> {
+    let folder = Path::new("models/tiny");
+    let weights = [(folder.join("model.safetensors"), Cow::Borrowed(WEIGHTS))];
+    Checkpoint::from_files(folder, CONFIG, TOKENIZER, &weights)
+}

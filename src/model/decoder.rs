@@ -1,0 +1,209 @@
+//! The forward pass: one token at a time, in the order of the paper.
+
+use std::sync::Arc;
+
+use septet_kernels::NonFinite;
+use septet_kernels::ops::silu;
+
+use super::attention::attend;
+use super::error::Error;
+use super::execution::Execution;
+use super::kv_cache::KvCache;
+use super::linear::{LinearSet, Role};
+use super::projector::{BoundLinear, Projector, Spans};
+use super::residual::Residual;
+use super::weights::ModelParts;
+
+/// A model, a set of linear layers and an execution, with the buffers, the cache and the position of
+/// one text. All buffers are allocated once.
+pub struct Decoder {
+    parts: Arc<ModelParts>,
+    /// Distinct copies of the linear layers; tokens take them in turn.
+    sets: Vec<LinearSet<BoundLinear>>,
+    projector: Projector,
+    cache: KvCache,
+    /// Position of the next token.
+    position: usize,
+    /// Tokens since the decoder was made.
+    tokens: usize,
+    /// (hidden)
+    residual: Residual,
+    /// (heads, head_dim)
+    q: Vec<f32>,
+    /// (kv_heads, head_dim)
+    k: Vec<f32>,
+    /// (kv_heads, head_dim)
+    v: Vec<f32>,
+    /// (positions)
+    scores: Vec<f32>,
+    /// (heads, head_dim)
+    attended: Vec<f32>,
+    /// (ffn)
+    gate: Vec<f32>,
+    /// (ffn)
+    up: Vec<f32>,
+    /// (vocab), or empty without a head
+    logits: Vec<f32>,
+}
+
+impl Decoder {
+    /// A decoder at position 0 with room for `positions` positions, at most the model's context.
+    ///
+    /// `sets` is one set of linear layers, or several equal ones at distinct addresses, of which
+    /// each token uses the next.
+    ///
+    /// # Errors
+    ///
+    /// When there is no set, or the layers of one do not have the shapes of the configuration.
+    pub fn new(
+        parts: Arc<ModelParts>,
+        sets: Vec<LinearSet>,
+        execution: Execution,
+        positions: usize,
+    ) -> Result<Self, Error> {
+        let config = &parts.config;
+        if sets.is_empty() {
+            return Err(Error::Zero { what: "the number of copies of the linear layers", found: 0 });
+        }
+        sets.iter().try_for_each(|set| set.check(config))?;
+        let bound = sets.iter().map(|set| set.try_map(|_, linear| BoundLinear::new(linear, &execution)));
+        let bound = bound.collect::<Result<_, Error>>()?;
+        let positions = positions.min(config.context);
+        let vocab = if sets[0].head.is_some() { config.vocab } else { 0 };
+        Ok(Self {
+            projector: Projector::new(execution, config.hidden, sets[0].iter()),
+            cache: KvCache::new(config, positions),
+            position: 0,
+            tokens: 0,
+            residual: Residual::new(config.hidden),
+            q: vec![0.0; config.q_width()],
+            k: vec![0.0; config.kv_width()],
+            v: vec![0.0; config.kv_width()],
+            scores: vec![0.0; positions],
+            attended: vec![0.0; config.q_width()],
+            gate: vec![0.0; config.ffn],
+            up: vec![0.0; config.ffn],
+            logits: vec![0.0; vocab],
+            parts,
+            sets: bound,
+        })
+    }
+
+    /// Position of the next token.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Positions that the cache has room for.
+    pub fn positions(&self) -> usize {
+        self.cache.positions()
+    }
+
+    /// The residual stream (hidden) behind the last layer, after the last token.
+    pub fn residual(&self) -> &[f32] {
+        self.residual.values()
+    }
+
+    /// Begins a new text.
+    pub fn reset(&mut self) {
+        self.position = 0;
+    }
+
+    /// Time spent inside linear kernels since the last call of this method.
+    pub fn take_spans(&mut self) -> Spans {
+        self.projector.take_spans()
+    }
+
+    /// Processes a prompt and returns the logits (vocab) that follow it.
+    ///
+    /// # Errors
+    ///
+    /// When the prompt is empty or leaves no room for a token, and as [`Decoder::forward`].
+    pub fn prefill(&mut self, prompt: &[u32]) -> Result<&[f32], Error> {
+        let Some((last, before)) = prompt.split_last() else {
+            return Err(Error::EmptyPrompt);
+        };
+        let context = self.positions();
+        if self.position + prompt.len() >= context {
+            return Err(Error::PromptTooLong { tokens: prompt.len(), context });
+        }
+        for &token in before {
+            self.advance(token)?;
+        }
+        self.forward(*last)
+    }
+
+    /// Processes `token` and returns the logits (vocab) of what follows; none without a head.
+    ///
+    /// # Errors
+    ///
+    /// When the token is not in the vocabulary, the context is full, or a value is not finite.
+    pub fn forward(&mut self, token: u32) -> Result<&[f32], Error> {
+        let set = self.tokens % self.sets.len();
+        self.advance(token)?;
+        if let Some(head) = &self.sets[set].head {
+            let operand = self.projector.normed(&self.residual, &self.parts.final_norm, self.parts.config.norm_eps);
+            let stored = self.projector.store(head, operand, &mut self.logits);
+            let position = self.position - 1;
+            stored.map_err(|_| Error::NonFinite { what: "an activation", position })?;
+            if !self.logits.iter().all(|logit| logit.is_finite()) {
+                return Err(Error::NonFinite { what: "a logit", position });
+            }
+        }
+        Ok(&self.logits)
+    }
+
+    /// Processes `token` through the layers and stops before the head.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::forward`].
+    pub fn advance(&mut self, token: u32) -> Result<(), Error> {
+        if self.position == self.positions() && self.parts.wraps {
+            self.reset();
+        }
+        let (position, context, vocab) = (self.position, self.positions(), self.parts.config.vocab);
+        if position >= context {
+            return Err(Error::ContextFull { position, context });
+        }
+        if token as usize >= vocab {
+            return Err(Error::Token { token, vocab });
+        }
+        self.layers(token).map_err(|_| Error::NonFinite { what: "an activation", position })?;
+        self.position += 1;
+        self.tokens += 1;
+        Ok(())
+    }
+
+    /// The layers of the model, from the embedding of `token` to the residual stream behind the
+    /// last one.
+    fn layers(&mut self, token: u32) -> Result<(), NonFinite> {
+        let Self { parts, sets, projector, cache, residual, q, k, v, scores, attended, gate, up, .. } = self;
+        let (config, position, eps) = (&parts.config, self.position, parts.config.norm_eps);
+        let set = &sets[self.tokens % sets.len()];
+
+        residual.set(parts.embedding.row(token as usize));
+        for (layer, (norms, linears)) in parts.norms.iter().zip(&set.layers).enumerate() {
+            // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
+            let operand = projector.normed(residual, &norms.attention, eps);
+            projector.store(&linears[Role::Q], operand, q)?;
+            projector.store(&linears[Role::K], operand, k)?;
+            projector.store(&linears[Role::V], operand, v)?;
+            parts.rotary.rotate(position, q);
+            parts.rotary.rotate(position, k);
+            cache.store(layer, position, k, v);
+            attend(config, cache, layer, position, q, scores, attended);
+            let operand = projector.plain(attended);
+            projector.add(&linears[Role::O], operand, residual)?;
+
+            // x += Down · (silu(Gate·norm(x)) · (Up·norm(x)))
+            let operand = projector.normed(residual, &norms.ffn, eps);
+            projector.store(&linears[Role::Gate], operand, gate)?;
+            projector.store(&linears[Role::Up], operand, up)?;
+            silu::swiglu(gate, up);
+            let operand = projector.plain(gate);
+            projector.add(&linears[Role::Down], operand, residual)?;
+        }
+        Ok(())
+    }
+}

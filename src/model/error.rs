@@ -1,0 +1,90 @@
+//! What can be wrong with a model or a prompt: which file, which key, what was found, what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use septet_kernels::{Missing, QuantizeError, Variant};
+use thiserror::Error;
+
+use super::linear::Place;
+
+/// A model that can not be loaded, or an input that it can not process.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("{}: {source}; a model folder holds config.json, tokenizer.json and *.safetensors", .file.display())]
+    Read { file: PathBuf, source: io::Error },
+
+    #[error("{}: not valid JSON for this file: {source}", .file.display())]
+    Json { file: PathBuf, source: serde_json::Error },
+
+    #[error("{}: key `{key}` is {found}; supported: {valid}", .file.display())]
+    Config { file: PathBuf, key: &'static str, found: String, valid: String },
+
+    #[error("{}: key `{key}` is missing; every {architecture} config.json has it", .file.display())]
+    MissingKey { file: PathBuf, key: &'static str, architecture: &'static str },
+
+    #[error("{}: not a complete safetensors file ({reason}); it may be truncated: download it again", .file.display())]
+    Safetensors { file: PathBuf, reason: String },
+
+    #[error("{}: tensor `{tensor}` is missing; config.json asks for it: the weights may belong to another model or lack a shard", .file.display())]
+    MissingTensor { file: PathBuf, tensor: String },
+
+    #[error("{}: tensor `{tensor}` has shape {found:?}, but config.json implies {expected:?}", .file.display())]
+    Shape { file: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
+
+    #[error("{}: tensor `{tensor}` has dtype {found}; supported: F32, F16, BF16: convert the checkpoint", .file.display())]
+    Dtype { file: PathBuf, tensor: String, found: String },
+
+    #[error("{}: tensor `{tensor}` holds {value} at index {index}; weights must be finite: the checkpoint is damaged", .file.display())]
+    NonFiniteWeight { file: PathBuf, tensor: String, index: usize, value: f32 },
+
+    #[error("a set of linear layers has {found} layers, the model has {expected}: they belong to different models")]
+    Layers { found: usize, expected: usize },
+
+    #[error("{place} has (rows, columns) {found:?}, the model has {expected:?}: they belong to different models")]
+    LinearShape { place: Place, found: (usize, usize), expected: (usize, usize) },
+
+    #[error("{place} can not be quantized: {source}")]
+    Quantize { place: Place, source: QuantizeError },
+
+    #[error("there is no kernel `{variant}`: {reason}; `bench list` shows the kernels that exist")]
+    NoKernel { variant: Variant, reason: &'static str },
+
+    #[error("kernel `{variant}` can not run here: {missing}; choose another isa")]
+    Isa { variant: Variant, missing: Missing },
+
+    #[error("{}: {reason}", .file.display())]
+    Tokenizer { file: PathBuf, reason: String },
+
+    #[error("{}: the tokenizer has token id {largest}, but `vocab_size` in config.json is {vocab}: the files belong to different models", .file.display())]
+    Vocabulary { file: PathBuf, largest: u32, vocab: usize },
+
+    #[error(
+        "the prompt is {tokens} tokens long and the context of the model is {context}: shorten it to fewer than {context} tokens"
+    )]
+    PromptTooLong { tokens: usize, context: usize },
+
+    #[error("the prompt has no tokens, and this model has no token that begins a text: give a prompt")]
+    EmptyPrompt,
+
+    #[error("position {position} is beyond the context of {context} tokens: reset the decoder")]
+    ContextFull { position: usize, context: usize },
+
+    #[error("token id {token} is not in the vocabulary of {vocab}")]
+    Token { token: u32, vocab: usize },
+
+    #[error("{what} at position {position} of the text is not finite: the weights overflow f32 arithmetic")]
+    NonFinite { what: &'static str, position: usize },
+
+    #[error("{option} is {found}; valid: {valid}")]
+    Sampling { option: &'static str, found: f32, valid: &'static str },
+
+    #[error("unknown shape `{found}`; valid: {valid}")]
+    Preset { found: String, valid: String },
+
+    #[error("{what} is {found}; it must be at least 1")]
+    Zero { what: &'static str, found: usize },
+
+    #[error("can not start {threads} threads: {source}; ask for fewer")]
+    Threads { threads: usize, source: io::Error },
+}

@@ -1,0 +1,53 @@
+//! How linear layers run: all choices that change time and none that changes a bit.
+
+use std::sync::Arc;
+
+use septet_kernels::{Isa, Prefetch, Unpack, Unroll, Variant};
+
+use crate::arm::{ActivationUse, Arm, Epilogue};
+use crate::pool::ThreadPool;
+
+/// The part of a kernel's name that is not given by the matrix that it multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelChoice {
+    pub unpack: Unpack,
+    pub unroll: Unroll,
+    pub isa: Isa,
+}
+
+impl From<Variant> for KernelChoice {
+    fn from(Variant { unpack, unroll, isa, .. }: Variant) -> Self {
+        Self { unpack, unroll, isa }
+    }
+}
+
+/// How the linear layers of a decoder run. Every choice gives the same bits.
+#[derive(Clone)]
+pub struct Execution {
+    /// Rows are split among its workers at multiples of 64.
+    pub pool: Arc<ThreadPool>,
+    /// Which kernel multiplies quantized weights.
+    pub kernel: KernelChoice,
+    pub prefetch: Prefetch,
+    pub epilogue: Epilogue,
+    pub activations: ActivationUse,
+}
+
+impl Execution {
+    /// As `arm` says, on the threads of `pool`.
+    pub fn of(arm: &Arm, pool: Arc<ThreadPool>) -> Self {
+        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, .. } = *arm;
+        Self { pool, kernel: KernelChoice { unpack, unroll, isa }, prefetch, epilogue, activations }
+    }
+
+    /// A good choice on this CPU, on the threads of `pool`.
+    pub fn fast(pool: Arc<ThreadPool>) -> Self {
+        Self {
+            pool,
+            kernel: KernelChoice { unpack: Unpack::BitParallel, unroll: Unroll::U4, isa: Isa::best() },
+            prefetch: Prefetch::Software,
+            epilogue: Epilogue::Fused,
+            activations: ActivationUse::Cached,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Models of real layer shapes with seeded weights, for speed alone.
+//!
+//! A shape model runs the layer code of a trained one: norms, attention over a small cache that
+//! wraps around, SwiGLU. It has neither a head nor an embedding: every token enters as the same
+//! seeded vector. Its linear layers exist in several copies at distinct addresses and each token
+//! reads the next one, so that weights come from memory as they do in a model of all layers.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use septet_kernels::ops::rope::RotaryTable;
+use septet_kernels::{PackedMatrix, QuantizeError, QuantizedMatrix, SplitMix64};
+
+use super::config::Config;
+use super::error::Error;
+use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage};
+use super::weights::{LayerNorms, Matrix, ModelParts};
+
+/// Positions before the cache of a shape model wraps: enough for attention to be real, too few for
+/// it to matter beside the linear layers.
+const CONTEXT: usize = 64;
+
+/// The layer shape of a published model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    pub name: &'static str,
+    /// One line for listings.
+    pub about: &'static str,
+    pub hidden: usize,
+    pub ffn: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// Layers of the whole model.
+    pub layers: usize,
+}
+
+/// Every preset.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "llama2-7b",
+        about: "LLaMA-2-7B (arXiv:2307.09288)",
+        hidden: 4096,
+        ffn: 11_008,
+        heads: 32,
+        kv_heads: 32,
+        head_dim: 128,
+        layers: 32,
+    },
+    Preset {
+        name: "llama3-8b",
+        about: "LLaMA-3-8B (arXiv:2407.21783)",
+        hidden: 4096,
+        ffn: 14_336,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 128,
+        layers: 32,
+    },
+    Preset {
+        name: "llama70b",
+        about: "LLaMA-3-70B (arXiv:2407.21783)",
+        hidden: 8192,
+        ffn: 28_672,
+        heads: 64,
+        kv_heads: 8,
+        head_dim: 128,
+        layers: 80,
+    },
+    Preset {
+        name: "llama70b-tp8",
+        about: "one of eight tensor-parallel slices of LLaMA-3-70B",
+        hidden: 8192,
+        ffn: 3584,
+        heads: 8,
+        kv_heads: 1,
+        head_dim: 128,
+        layers: 80,
+    },
+];
+
+impl Preset {
+    /// The configuration of a shape model of `layers` layers: no head, and one token.
+    pub fn config(&self, layers: usize) -> Config {
+        Config {
+            hidden: self.hidden,
+            ffn: self.ffn,
+            layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            vocab: 1,
+            context: CONTEXT,
+            norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tied_head: false,
+            bos: None,
+            eos: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = PRESETS.iter().find(|preset| preset.name == name);
+        found.copied().ok_or_else(|| Error::Preset {
+            found: name.to_owned(),
+            valid: PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// A model of `preset` shape: parts and copies of its linear layers, ready for a decoder.
+#[derive(Clone, Debug)]
+pub struct ShapeModel {
+    pub parts: Arc<ModelParts>,
+    /// Equal sets at distinct addresses.
+    pub sets: Vec<LinearSet>,
+}
+
+impl ShapeModel {
+    /// `layers` layers of `preset` in `copies` copies, with weights drawn from `seed`.
+    ///
+    /// # Errors
+    ///
+    /// When `layers` or `copies` is zero, or the layout of `storage` is not offered for its format.
+    pub fn new(
+        preset: &Preset,
+        layers: usize,
+        copies: usize,
+        seed: u64,
+        storage: impl Fn(Place) -> Storage,
+    ) -> Result<Self, Error> {
+        for (what, found) in [("the number of layers", layers), ("the number of copies", copies)] {
+            if found == 0 {
+                return Err(Error::Zero { what, found });
+            }
+        }
+        let parts = parts(preset, layers, seed);
+        let mut set = LinearSet { layers: Vec::with_capacity(layers), head: None };
+        for layer in 0..layers {
+            set.layers.push(LayerLinears::try_from_fn(|role| {
+                let place = Place::Layer(layer, role);
+                let shape = role.shape(&parts.config);
+                // Each matrix has a seed of its own: the seed itself is the embedding's.
+                let number = 1 + (layer * Role::ALL.len() + role as usize) as u64;
+                random_linear(shape, storage(place), SplitMix64::new(seed ^ number << 32).next())
+                    .map_err(|source| Error::Quantize { place, source })
+            })?);
+        }
+        let mut sets: Vec<LinearSet> = (1..copies).map(|_| set.duplicate()).collect();
+        sets.push(set);
+        Ok(Self { parts: Arc::new(parts), sets })
+    }
+}
+
+/// Everything but the linear layers. The "embedding" has one row: the vector that every token is.
+fn parts(preset: &Preset, layers: usize, seed: u64) -> ModelParts {
+    let config = preset.config(layers);
+    let ones = vec![1.0; preset.hidden];
+    let norms = LayerNorms { attention: ones.clone(), ffn: ones.clone() };
+    ModelParts {
+        embedding: Arc::new(Matrix { rows: 1, cols: preset.hidden, values: normal(preset.hidden, 1.0, seed) }),
+        norms: vec![norms; layers],
+        final_norm: ones,
+        rotary: RotaryTable::new(CONTEXT, preset.head_dim, config.rope_theta),
+        wraps: true,
+        config,
+    }
+}
+
+/// Weights of about `1/√cols`, so that activations keep their size from layer to layer.
+fn random_linear((rows, cols): (usize, usize), storage: Storage, seed: u64) -> Result<Linear, QuantizeError> {
+    match storage {
+        Storage::F32 => {
+            let values = normal(rows * cols, 1.0 / (cols as f32).sqrt(), seed);
+            Ok(Linear::F32(Arc::new(Matrix { rows, cols, values })))
+        }
+        Storage::Quantized { format, layout, granularity } => {
+            let matrix = QuantizedMatrix::random(rows, cols, format, granularity, seed)?;
+            Ok(Linear::Quantized(Arc::new(PackedMatrix::pack(&matrix, layout)?)))
+        }
+    }
+}
+
+/// `n` normal values of this standard deviation.
+fn normal(n: usize, deviation: f32, seed: u64) -> Vec<f32> {
+    let mut random = SplitMix64::new(seed);
+    (0..n).map(|_| deviation * random.normal_f32()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_have_distinct_names_that_parse_back() {
+        for preset in PRESETS {
+            assert_eq!(preset.to_string().parse::<Preset>().expect("known"), *preset);
+            assert!(preset.heads.is_multiple_of(preset.kv_heads));
+        }
+        let message = "gpt".parse::<Preset>().expect_err("unknown").to_string();
+        assert!(message.contains("llama70b-tp8"), "{message}");
+    }
+}

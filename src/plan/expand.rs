@@ -1,0 +1,393 @@
+//! From what an experiment file says to what will be measured.
+//!
+//! Every arm that a design needs is built from a named arm by changing levels; equal arms on one
+//! workload are one cell. A contrast with an arm that cannot exist here is kept in
+//! [`Plan::infeasible`] with the reason. Everything else that does not make sense is an error at
+//! its place in the file.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+
+use super::{Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload};
+use crate::{
+    arm::Arm,
+    plan::{Residency, Source},
+    spec::{Assignments, DesignSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
+};
+
+/// Fewest blocks of a run that may be cited.
+pub const MIN_BLOCKS: u32 = 10;
+
+/// What the command line and the machine add to the file.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Fewer blocks and tokens; never citable.
+    pub quick: bool,
+    /// Keeps the contrasts whose arms all satisfy it.
+    pub keep: &'a dyn Fn(&Arm) -> bool,
+    /// Cores that `threads = "all"` stands for.
+    pub cores: usize,
+    /// Distinct copies of a shape's layers that make it DRAM-resident here; `None` if the preset
+    /// does not exist.
+    pub copies: &'a dyn Fn(&str, usize) -> Option<usize>,
+    /// Presets that exist, for messages.
+    pub presets: &'a [&'a str],
+}
+
+/// Checks `spec` and expands it.
+///
+/// # Errors
+/// The first thing in the file that does not make sense, at its place.
+pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
+    let file = &spec.file;
+    check_header(spec)?;
+    let workloads = file
+        .workload
+        .get_ref()
+        .iter()
+        .map(|workload| expand_workload(spec, workload, options))
+        .collect::<Result<Vec<_>, _>>()?;
+    if workloads.is_empty() {
+        return Err(spec.error(file.workload.span(), "an experiment needs a workload", None));
+    }
+    check_unique(spec, file.workload.get_ref().iter().map(|w| &w.name), "workload")?;
+    check_unique(spec, file.design.get_ref().iter().map(|d| &d.name), "design")?;
+    let blocks = if options.quick { &file.protocol.quick_blocks } else { &file.protocol.blocks };
+    let mut expansion = Expansion { spec, options, workloads: &workloads, cells: Vec::new(), infeasible: Vec::new() };
+    let designs = file.design.get_ref().iter().map(|design| expansion.design(design)).collect::<Result<Vec<_>, _>>()?;
+    let Expansion { cells, infeasible, .. } = expansion;
+    if designs.iter().all(|design| design.contrasts.is_empty()) {
+        let help = "name at least one design whose arms this CPU can run, or select fewer levels with -a";
+        return Err(spec.error(file.design.span(), "no contrast is left to measure", Some(help.to_owned())));
+    }
+    Ok(Plan {
+        schema: PLAN_SCHEMA,
+        experiment: file.name.get_ref().clone(),
+        question: file.question.clone(),
+        hypothesis: file.hypothesis.clone(),
+        refuted_by: file.refuted_by.clone(),
+        protocol: Protocol {
+            blocks: *blocks.get_ref(),
+            seed: file.protocol.seed,
+            margin: *file.protocol.margin.get_ref(),
+            confidence: *file.protocol.confidence.get_ref(),
+            quick: options.quick,
+        },
+        workloads,
+        cells,
+        infeasible,
+        designs,
+    })
+}
+
+fn check_header(spec: &Spec) -> Result<(), SpecError> {
+    let file = &spec.file;
+    if *file.schema.get_ref() != SPEC_SCHEMA {
+        let message = format!("schema {} is not known; this program reads {SPEC_SCHEMA}", file.schema.get_ref());
+        return Err(spec.error(file.schema.span(), message, None));
+    }
+    let name = file.name.get_ref();
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        let message = format!("`{name}` is not a name: use lower-case letters, digits and hyphens");
+        return Err(spec.error(file.name.span(), message, None));
+    }
+    let protocol = &file.protocol;
+    check_range(spec, &protocol.blocks, MIN_BLOCKS..1001, "blocks")?;
+    check_range(spec, &protocol.quick_blocks, 2..1001, "quick_blocks")?;
+    check_range(spec, &protocol.margin, 1e-4..0.5, "margin")?;
+    check_range(spec, &protocol.confidence, 0.5..0.9999, "confidence")?;
+    Ok(())
+}
+
+fn check_range<T: PartialOrd + std::fmt::Display>(
+    spec: &Spec,
+    value: &Spanned<T>,
+    valid: Range<T>,
+    key: &str,
+) -> Result<(), SpecError> {
+    if valid.contains(value.get_ref()) {
+        return Ok(());
+    }
+    let message = format!("{key} is {}; valid: at least {} and below {}", value.get_ref(), valid.start, valid.end);
+    Err(spec.error(value.span(), message, None))
+}
+
+fn check_unique<'a>(
+    spec: &Spec,
+    names: impl Iterator<Item = &'a Spanned<String>>,
+    what: &str,
+) -> Result<(), SpecError> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name.get_ref()) {
+            return Err(spec.error(name.span(), format!("a second {what} named `{}`", name.get_ref()), None));
+        }
+    }
+    Ok(())
+}
+
+fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) -> Result<Workload, SpecError> {
+    let name = workload.name.get_ref().clone();
+    check_range(spec, &workload.repetitions, 1..10_001, "repetitions")?;
+    check_range(spec, &workload.tokens, 1..100_001, "tokens")?;
+    if let Some(tokens) = &workload.quick_tokens {
+        check_range(spec, tokens, 1..100_001, "quick_tokens")?;
+    }
+    let threads = match workload.threads.get_ref() {
+        Threads::Count(count @ 1..=1024) => *count,
+        Threads::Word(word) if word == "all" => options.cores,
+        other => {
+            let message = format!("threads is {other:?}; valid: 1 to 1024, or \"all\"");
+            return Err(spec.error(workload.threads.span(), message, None));
+        }
+    };
+    let (source, residency, unit) = match (&workload.model, &workload.shape) {
+        (Some(model), None) => {
+            let Some(prompt) = workload.prompt.clone() else {
+                let message = format!("workload `{name}` has a model and no `prompt` for it to continue");
+                return Err(spec.error(model.span(), message, None));
+            };
+            let model = (model.get_ref() != "builtin").then(|| model.get_ref().clone());
+            (Source::Trained { model, prompt }, Residency::Cache, "token")
+        }
+        (None, Some(shape)) => {
+            let preset = shape.get_ref().clone();
+            let layers = workload.layers.as_ref().map_or(1, |layers| *layers.get_ref());
+            let Some(copies) = (options.copies)(&preset, layers) else {
+                let message = format!("unknown shape `{preset}`; valid: {}", options.presets.join(", "));
+                return Err(spec.error(shape.span(), message, None));
+            };
+            (Source::Shape { preset, layers, copies, seed: spec.file.protocol.seed }, Residency::Dram, "layer_token")
+        }
+        _ => {
+            let message = format!("workload `{name}` needs either a `model` or a `shape`");
+            return Err(spec.error(workload.name.span(), message, None));
+        }
+    };
+    let tokens = match &workload.quick_tokens {
+        Some(tokens) if options.quick => *tokens.get_ref(),
+        _ => *workload.tokens.get_ref(),
+    };
+    let (title, repetitions) = (workload.title.clone(), *workload.repetitions.get_ref());
+    Ok(Workload { name, title, residency, unit: unit.to_owned(), threads, repetitions, tokens, source })
+}
+
+/// Cells and infeasible points as they accumulate over designs.
+struct Expansion<'a> {
+    spec: &'a Spec,
+    options: &'a Options<'a>,
+    workloads: &'a [Workload],
+    cells: Vec<Cell>,
+    infeasible: Vec<Infeasible>,
+}
+
+/// A contrast before it has a workload: the arm, its reference, and how to print it.
+struct Pair {
+    step: String,
+    arm: Arm,
+    reference: Arm,
+    published: Option<f64>,
+}
+
+impl Expansion<'_> {
+    fn design(&mut self, design: &DesignSpec) -> Result<Design, SpecError> {
+        let from = self.named_arm(&design.from)?;
+        let steps = design.step.as_deref().unwrap_or_default();
+        if (design.kind == DesignKind::Null) != steps.is_empty() {
+            let message = if steps.is_empty() { "a design needs steps" } else { "a null check has no steps" };
+            return Err(self.spec.error(design.name.span(), message, None));
+        }
+        let workloads = self.workloads_of(design)?;
+        let pairs = self.pairs(design.kind, from, steps)?;
+        let singles = match &design.combination {
+            Some(_) if design.kind == DesignKind::Cumulative => self.singles(from, steps)?,
+            Some(_) => {
+                let message = "only a cumulative design has a combination to predict";
+                return Err(self.spec.error(design.name.span(), message, None));
+            }
+            None => Vec::new(),
+        };
+        let name = design.name.get_ref();
+        let mut contrasts = Vec::new();
+        let mut combinations = Vec::new();
+        for workload in workloads {
+            for pair in &pairs {
+                contrasts.extend(self.contrast(name, workload, design.kind, pair));
+            }
+            if let Some(combination) = &design.combination {
+                let last = pairs.last().map_or(from, |pair| pair.arm);
+                let published = self.published(combination.published.as_ref())?;
+                let measured = Pair { step: "combination".to_owned(), arm: last, reference: from, published };
+                let singles: Option<Vec<_>> =
+                    singles.iter().map(|single| self.contrast(name, workload, design.kind, single)).collect();
+                let measured = self.contrast(name, workload, design.kind, &measured);
+                if let (Some(singles), Some(measured)) = (singles, measured) {
+                    combinations.push(Combination { workload: workload.name.clone(), singles, measured });
+                }
+            }
+        }
+        Ok(Design { name: name.clone(), title: design.title.clone(), kind: design.kind, contrasts, combinations })
+    }
+
+    /// The arms that each step of a design compares.
+    fn pairs(&self, kind: DesignKind, from: Arm, steps: &[StepSpec]) -> Result<Vec<Pair>, SpecError> {
+        if kind == DesignKind::Null {
+            return Ok(vec![Pair { step: "null".to_owned(), arm: from, reference: from, published: None }]);
+        }
+        let mut before = from;
+        let mut pairs = Vec::new();
+        for step in steps {
+            let base = if kind == DesignKind::Cumulative { before } else { from };
+            let changed = self.apply(base, step.set.get_ref())?;
+            if changed == base {
+                let message = "this step changes nothing: the arm already has these levels";
+                return Err(self.spec.error(step.set.span(), message, None));
+            }
+            let published = self.published(step.published.as_ref())?;
+            let (arm, reference) = if kind == DesignKind::LeaveOneOut { (base, changed) } else { (changed, base) };
+            pairs.push(Pair { step: label(step), arm, reference, published });
+            before = changed;
+        }
+        Ok(pairs)
+    }
+
+    /// Each step of a ladder alone: from its own reference level (where the ladder stood on its
+    /// axes) to its new one, all else at the first arm or at the step's `context`.
+    fn singles(&self, from: Arm, steps: &[StepSpec]) -> Result<Vec<Pair>, SpecError> {
+        let mut before = from;
+        let mut singles = Vec::new();
+        for step in steps {
+            let mut reference = from;
+            for axis in step.set.get_ref().keys() {
+                let level = &before.factors()[axis.get_ref()];
+                reference = self.assign(reference, axis, level, axis.span())?;
+            }
+            if let Some(context) = &step.context {
+                reference = self.apply(reference, context)?;
+            }
+            let arm = self.apply(reference, step.set.get_ref())?;
+            let step_label = format!("{} alone", label(step));
+            singles.push(Pair {
+                step: step_label,
+                arm,
+                reference,
+                published: self.published(step.published.as_ref())?,
+            });
+            before = self.apply(before, step.set.get_ref())?;
+        }
+        Ok(singles)
+    }
+
+    /// The contrast of a pair on a workload, with its cells; nothing, and a note, if it cannot be.
+    fn contrast(&mut self, design: &str, workload: &Workload, kind: DesignKind, pair: &Pair) -> Option<Contrast> {
+        let impossible = pair.arm.infeasible().or_else(|| pair.reference.infeasible());
+        let left_out = || {
+            let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
+            (!kept).then(|| "left out by the selection on the command line".to_owned())
+        };
+        if let Some(reason) = impossible.or_else(left_out) {
+            let note = Infeasible {
+                design: design.to_owned(),
+                step: pair.step.clone(),
+                workload: workload.name.clone(),
+                reason,
+            };
+            if !self.infeasible.contains(&note) {
+                self.infeasible.push(note);
+            }
+            return None;
+        }
+        let reference = self.cell(workload, pair.reference, None);
+        let null_of = (kind == DesignKind::Null).then(|| reference.clone());
+        let arm = self.cell(workload, pair.arm, null_of);
+        Some(Contrast {
+            step: pair.step.clone(),
+            workload: workload.name.clone(),
+            arm,
+            reference,
+            published: pair.published,
+        })
+    }
+
+    /// The id of the cell of an arm on a workload, added if it is new.
+    fn cell(&mut self, workload: &Workload, arm: Arm, null_of: Option<String>) -> String {
+        let id = cell_id(workload, &arm, null_of.is_some());
+        if !self.cells.iter().any(|cell| cell.id == id) {
+            self.cells.push(Cell {
+                id: id.clone(),
+                workload: workload.name.clone(),
+                arm: arm.to_string(),
+                factors: arm.factors(),
+                kernel: arm.kernel_names(),
+                null_of,
+            });
+        }
+        id
+    }
+}
+
+impl<'a> Expansion<'a> {
+    fn workloads_of(&self, design: &DesignSpec) -> Result<Vec<&'a Workload>, SpecError> {
+        let Some(names) = &design.workloads else { return Ok(self.workloads.iter().collect()) };
+        let find = |name: &Spanned<String>| {
+            self.workloads.iter().find(|workload| workload.name == *name.get_ref()).ok_or_else(|| {
+                let valid: Vec<&str> = self.workloads.iter().map(|w| w.name.as_str()).collect();
+                let message = format!("unknown workload `{}`; valid: {}", name.get_ref(), valid.join(", "));
+                self.spec.error(name.span(), message, None)
+            })
+        };
+        names.iter().map(find).collect()
+    }
+
+    fn named_arm(&self, name: &Spanned<String>) -> Result<Arm, SpecError> {
+        let arms = &self.spec.file.arm;
+        let Some(levels) = arms.get(name.get_ref()) else {
+            let valid: Vec<&str> = arms.keys().map(String::as_str).collect();
+            let message = format!("unknown arm `{}`; valid: {}", name.get_ref(), valid.join(", "));
+            return Err(self.spec.error(name.span(), message, None));
+        };
+        let arm = self.apply(Arm::BASELINE, levels)?;
+        match arm.infeasible() {
+            // A missing instruction set is a fact about this machine, not a mistake in the file.
+            Some(reason) if arm.isa.is_available() => {
+                let message = format!("arm `{}` cannot exist: {reason}", name.get_ref());
+                Err(self.spec.error(name.span(), message, None))
+            }
+            _ => Ok(arm),
+        }
+    }
+
+    fn apply(&self, arm: Arm, levels: &Assignments) -> Result<Arm, SpecError> {
+        levels.iter().try_fold(arm, |arm, (axis, level)| self.assign(arm, axis, level.get_ref(), level.span()))
+    }
+
+    fn assign(&self, arm: Arm, axis: &Spanned<String>, level: &str, at: Range<usize>) -> Result<Arm, SpecError> {
+        arm.with(axis.get_ref(), level).map_err(|error| {
+            let span = if matches!(error, crate::arm::AssignError::Axis { .. }) { axis.span() } else { at };
+            self.spec.error(span, error.to_string(), None)
+        })
+    }
+
+    fn published(&self, ratio: Option<&Spanned<f64>>) -> Result<Option<f64>, SpecError> {
+        ratio.map_or(Ok(()), |ratio| check_range(self.spec, ratio, 0.01..1000.0, "published"))?;
+        Ok(ratio.map(|ratio| *ratio.get_ref()))
+    }
+}
+
+/// What tables call a step.
+fn label(step: &StepSpec) -> String {
+    step.label.clone().unwrap_or_else(|| {
+        let levels: Vec<String> =
+            step.set.get_ref().iter().map(|(axis, level)| format!("{}={}", axis.get_ref(), level.get_ref())).collect();
+        levels.join(", ")
+    })
+}
+
+/// Twelve hexadecimal digits that name a cell by its content.
+fn cell_id(workload: &Workload, arm: &Arm, null: bool) -> String {
+    let content = format!("{:?}|{}|{arm}|{null}", workload.source, workload.threads);
+    let digest = Sha256::digest(content.as_bytes());
+    digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}

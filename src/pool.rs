@@ -1,0 +1,327 @@
+//! A small persistent thread pool for matrix-vector products.
+//!
+//! A decoder calls it hundreds of times per token, so a call allocates nothing, workers spin for a
+//! short while before they sleep, and ownership is static: worker `w` of `n` owns one contiguous run
+//! of 64-row tiles, the same in every call, so that its weights stay in its caches. Which worker
+//! computes a row never changes the row's value.
+//!
+//! The unsafe code of this crate is here: lending a closure on the caller's stack to threads that
+//! outlive it, and cutting one slice into disjoint mutable parts.
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::hint;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+
+use septet_kernels::ops::lanes::TILE;
+
+/// Polls before a waiting thread parks: some microseconds, about the gap between two products of
+/// one token.
+const SPINS: u32 = 4096;
+
+/// What a call lends to the workers; valid while [`Shared::running`] is not zero.
+#[derive(Clone)]
+struct Call {
+    body: *const (dyn Fn(usize) + Sync),
+    caller: Thread,
+}
+
+/// State shared by the caller and the workers.
+struct Shared {
+    /// Number of calls so far; a change publishes `call`.
+    epoch: AtomicUsize,
+    /// Workers that have not finished the current call.
+    running: AtomicUsize,
+    stop: AtomicBool,
+    call: UnsafeCell<Option<Call>>,
+    /// The first panic of a worker in the current call.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: `call` is the only field that is not `Sync`. It is written only by the thread that holds
+// `ThreadPool::turn` while `running` is zero, and read only by workers after they have seen, with
+// Acquire, the change of `epoch` that the writer made afterwards with Release.
+unsafe impl Sync for Shared {}
+// SAFETY: as above; the pointer in `call` is to a `Sync` closure.
+unsafe impl Send for Shared {}
+
+/// Persistent workers; the calling thread is worker 0. Dropping the pool joins them.
+pub struct ThreadPool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// Held during a call: callers on several threads take turns.
+    turn: Mutex<()>,
+}
+
+impl ThreadPool {
+    /// A pool of `threads` workers (at least one), of which the caller is one.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses a thread.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
+        let mut pool = Self {
+            shared: Arc::new(Shared {
+                epoch: AtomicUsize::new(0),
+                running: AtomicUsize::new(0),
+                stop: AtomicBool::new(false),
+                call: UnsafeCell::new(None),
+                panic: Mutex::new(None),
+            }),
+            workers: Vec::new(),
+            turn: Mutex::new(()),
+        };
+        for index in 1..threads {
+            let shared = Arc::clone(&pool.shared);
+            let worker = thread::Builder::new().name(format!("worker-{index}")).spawn(move || shared.work(index))?;
+            pool.workers.push(worker);
+        }
+        Ok(pool)
+    }
+
+    /// Number of workers, the caller included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `body(w)` for every worker `w`, and returns when all have returned.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of a worker, after all have finished. The pool stays usable.
+    pub fn run(&self, body: &(dyn Fn(usize) + Sync)) {
+        if self.workers.is_empty() {
+            return body(0);
+        }
+        let _turn = lock(&self.turn);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime changes. The pointer is used by workers only while they count
+        // in `running`, and this function does not return or unwind before that is zero.
+        let body: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(body) };
+        // SAFETY: `turn` is held and `running` is zero, so nobody else touches the cell (see
+        // `Sync for Shared`).
+        unsafe {
+            *shared.call.get() = Some(Call { body, caller: thread::current() });
+        }
+        shared.running.store(self.workers.len(), Ordering::Relaxed);
+        shared.epoch.fetch_add(1, Ordering::Release);
+        for worker in &self.workers {
+            worker.thread().unpark();
+        }
+        let own = catch_unwind(AssertUnwindSafe(|| body(0)));
+        wait_until(|| shared.running.load(Ordering::Acquire) == 0);
+        let panic = lock(&shared.panic).take();
+        if let Some(panic) = own.err().or(panic) {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Splits `rows` at multiples of [`TILE`] and runs `body(tiles, rows, scratch)` on each worker
+    /// that owns a part: the numbers of its tiles, their rows, and its own element of `scratch`.
+    ///
+    /// # Panics
+    ///
+    /// When `scratch` has fewer elements than there are workers, or as [`ThreadPool::run`].
+    pub fn for_tiles<S: Send>(
+        &self,
+        rows: &mut [f32],
+        scratch: &mut [S],
+        body: impl Fn(Range<usize>, &mut [f32], &mut S) + Sync,
+    ) {
+        self.for_tiles_with(rows, &mut [], scratch, |tiles, rows, _, scratch| {
+            body(tiles, rows, scratch);
+        });
+    }
+
+    /// As [`ThreadPool::for_tiles`], with a second output that has one element per tile; it may be
+    /// empty, and then every worker gets an empty part.
+    ///
+    /// # Panics
+    ///
+    /// When `per_tile` is neither empty nor one element per tile, or as [`ThreadPool::for_tiles`].
+    pub fn for_tiles_with<S: Send>(
+        &self,
+        rows: &mut [f32],
+        per_tile: &mut [f32],
+        scratch: &mut [S],
+        body: impl Fn(Range<usize>, &mut [f32], &mut [f32], &mut S) + Sync,
+    ) {
+        let (threads, tiles) = (self.threads(), rows.len().div_ceil(TILE));
+        assert!(scratch.len() >= threads, "one scratch for each worker");
+        assert!(per_tile.is_empty() || per_tile.len() == tiles);
+        let (rows, per_tile, scratch) = (Parts::new(rows), Parts::new(per_tile), Parts::new(scratch));
+        self.run(&|worker| {
+            let own = owned_tiles(worker, threads, tiles);
+            if own.is_empty() {
+                return;
+            }
+            // SAFETY: `owned_tiles` gives workers disjoint ranges of tiles, hence of rows and of
+            // per-tile elements; `run` calls each worker once and returns before the slices are
+            // usable again. Ranges are cut to the slices by `part`.
+            let (rows, per_tile, scratch) = unsafe {
+                (
+                    rows.part(own.start * TILE..own.end * TILE),
+                    per_tile.part(own.clone()),
+                    scratch.part(worker..worker + 1),
+                )
+            };
+            body(own, rows, per_tile, &mut scratch[0]);
+        });
+    }
+}
+
+impl Drop for ThreadPool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        for worker in self.workers.drain(..) {
+            worker.thread().unpark();
+            // A worker catches the panics of the bodies it runs; there is nothing to report.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    /// The life of worker `index`: wait for a call, run it, report.
+    fn work(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            wait_until(|| self.epoch.load(Ordering::Acquire) != seen);
+            seen = seen.wrapping_add(1);
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            // SAFETY: `epoch` changed (Acquire above) and this worker still counts in `running`, so
+            // the caller has written the cell and will not write it again before we finish.
+            let Some(call) = (unsafe { (*self.call.get()).clone() }) else {
+                return;
+            };
+            // SAFETY: the caller keeps the closure alive until `running` is zero.
+            let body = unsafe { &*call.body };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(index))) {
+                lock(&self.panic).get_or_insert(panic);
+            }
+            if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+                call.caller.unpark();
+            }
+        }
+    }
+}
+
+/// Tiles of worker `worker`: contiguous, in worker order, sizes differing by at most one.
+fn owned_tiles(worker: usize, threads: usize, tiles: usize) -> Range<usize> {
+    tiles * worker / threads..tiles * (worker + 1) / threads
+}
+
+/// Spins, then parks, until `done`. Whoever makes it true unparks this thread afterwards.
+fn wait_until(done: impl Fn() -> bool) {
+    for _ in 0..SPINS {
+        if done() {
+            return;
+        }
+        hint::spin_loop();
+    }
+    while !done() {
+        thread::park();
+    }
+}
+
+/// Locks a mutex whose data is valid after any panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A mutable slice that workers cut disjoint parts from.
+struct Parts<T> {
+    start: *mut T,
+    len: usize,
+}
+
+// SAFETY: parts are handed to different threads, which needs `T: Send`, and `part` requires that
+// they are disjoint.
+unsafe impl<T: Send> Sync for Parts<T> {}
+
+impl<T> Parts<T> {
+    fn new(slice: &mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len() }
+    }
+
+    /// The elements of `range` that exist.
+    ///
+    /// # Safety
+    ///
+    /// - The slice given to `new` is still mutably borrowed by the caller.
+    /// - No other part that is alive overlaps `range`.
+    #[expect(clippy::mut_from_ref, reason = "parts are disjoint by the safety contract")]
+    unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
+        let end = range.end.min(self.len);
+        let start = range.start.min(end);
+        // SAFETY: `start..end` lies inside the slice; the rest is the caller's obligation.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), end - start) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_given_to_exactly_one_worker() {
+        for threads in [1, 2, 3, 7] {
+            let pool = ThreadPool::new(threads).expect("threads");
+            for rows in [0, 1, 63, 64, 65, 1000] {
+                let mut out = vec![0.0; rows];
+                let mut per_tile = vec![0.0; rows.div_ceil(TILE)];
+                let mut scratch = vec![0_usize; threads];
+                pool.for_tiles_with(&mut out, &mut per_tile, &mut scratch, |tiles, out, per_tile, scratch| {
+                    assert_eq!(tiles.len(), per_tile.len());
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out += (tiles.start * TILE + i) as f32;
+                    }
+                    per_tile.iter_mut().for_each(|tile| *tile += 1.0);
+                    *scratch += tiles.len();
+                });
+                assert!(out.iter().enumerate().all(|(i, &x)| x == i as f32));
+                assert!(per_tile.iter().all(|&x| x == 1.0));
+                assert_eq!(scratch.iter().sum::<usize>(), per_tile.len());
+            }
+        }
+    }
+
+    #[test]
+    fn many_calls_and_sleeping_workers() {
+        let pool = ThreadPool::new(3).expect("threads");
+        let count = AtomicUsize::new(0);
+        for call in 0..2000 {
+            pool.run(&|_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            if call % 500 == 0 {
+                thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+        assert_eq!(count.into_inner(), 6000);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_pool_survives() {
+        let pool = ThreadPool::new(2).expect("threads");
+        for culprit in [0, 1] {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(&|worker| assert_ne!(worker, culprit, "on purpose"));
+            }));
+            assert!(result.is_err());
+        }
+        let count = AtomicUsize::new(0);
+        pool.run(&|_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.into_inner(), 2);
+    }
+}

@@ -1,0 +1,133 @@
+//! What this machine is: the fingerprint of a run, and the sizes that plans depend on.
+
+use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
+
+use sha2::{Digest, Sha256};
+
+/// The value of a fact that the machine does not tell.
+pub const NOT_EXPOSED: &str = "not exposed";
+
+/// Size assumed for the last-level cache where the machine does not tell: larger than most.
+const UNKNOWN_CACHE: usize = 256 << 20;
+
+/// SHA-256 of `bytes`, as hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Bytes of the largest cache of CPU 0.
+pub fn last_level_cache() -> usize {
+    caches().iter().map(|&(_, bytes)| bytes).max().unwrap_or(UNKNOWN_CACHE)
+}
+
+/// Bytes of memory that can be allocated without swapping, if the machine tells.
+pub fn available_memory() -> Option<usize> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib << 10)
+}
+
+/// Names and bytes of CPU 0's data and unified caches.
+fn caches() -> Vec<(String, usize)> {
+    let folder = Path::new("/sys/devices/system/cpu/cpu0/cache");
+    let mut caches = Vec::new();
+    for index in 0.. {
+        let read = |name: &str| read_trimmed(&folder.join(format!("index{index}/{name}")));
+        let (Some(level), Some(kind), Some(size)) = (read("level"), read("type"), read("size")) else { break };
+        let bytes = size.strip_suffix('K').and_then(|kib| kib.parse::<usize>().ok()).map(|kib| kib << 10);
+        if let (Some(bytes), "Data" | "Unified") = (bytes, kind.as_str()) {
+            caches.push((format!("L{level}"), bytes));
+        }
+    }
+    caches
+}
+
+/// The fingerprint of this program on this machine: what the manifest calls the environment.
+pub fn environment() -> BTreeMap<String, String> {
+    let file = |path: &str| read_trimmed(Path::new(path));
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = |key: &str| {
+        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == key))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let family = [cpu("cpu family"), cpu("model"), cpu("stepping")].map(|part| part.unwrap_or_default()).join("/");
+    let binary = env::current_exe().ok().and_then(|path| fs::read(path).ok());
+    let devices = fs::read_dir("/sys/bus/event_source/devices").map(|entries| {
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.join(" ")
+    });
+    let facts: [(&str, Option<String>); 25] = [
+        ("program", Some(format!("septet {}", env!("CARGO_PKG_VERSION")))),
+        ("rustc", Some(env!("SEPTET_RUSTC").to_owned())),
+        ("target", Some(env!("SEPTET_TARGET").to_owned())),
+        ("profile", Some(env!("SEPTET_PROFILE").to_owned())),
+        ("rustflags", Some(env!("SEPTET_RUSTFLAGS").to_owned())),
+        ("lock_sha256", Some(env!("SEPTET_LOCK_SHA256").to_owned())),
+        ("git_commit", git(&["rev-parse", "HEAD"])),
+        ("git_dirty", dirty()),
+        ("binary_sha256", binary.map(|bytes| sha256(&bytes))),
+        ("argv", Some(env::args().skip(1).collect::<Vec<_>>().join(" "))),
+        ("cpu", cpu("model name")),
+        ("cpu_family_model_stepping", Some(family)),
+        ("cpu_flags", cpu("flags")),
+        ("microcode", cpu("microcode")),
+        ("cores", Some(cores().to_string())),
+        ("caches", Some(caches().iter().map(|(name, b)| format!("{name} {} KiB", b >> 10)).collect::<Vec<_>>().join(", "))),
+        ("memory", fs::read_to_string("/proc/meminfo").ok().and_then(|m| m.lines().next().map(str::to_owned))),
+        ("os_kernel", file("/proc/sys/kernel/osrelease")),
+        ("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        ("clocksource", file("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
+        ("transparent_hugepage", file("/sys/kernel/mm/transparent_hugepage/enabled")),
+        ("aslr", file("/proc/sys/kernel/randomize_va_space")),
+        ("pmu_devices", devices.ok()),
+        ("perf_event_paranoid", file("/proc/sys/kernel/perf_event_paranoid")),
+        ("load", file("/proc/loadavg")),
+    ];
+    let text = |value: Option<String>| value.filter(|v| !v.is_empty()).unwrap_or_else(|| NOT_EXPOSED.to_owned());
+    facts.into_iter().map(|(key, value)| (key.to_owned(), text(value))).collect()
+}
+
+/// `clean`, or a hash of what differs from the commit.
+fn dirty() -> Option<String> {
+    let status = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    if status.is_empty() {
+        return Some("clean".to_owned());
+    }
+    Some(format!("dirty {}", &sha256(git(&["diff", "HEAD"])?.as_bytes())[..12]))
+}
+
+/// What git says about the folder that the program was built from, if it is a checkout.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn read_trimmed(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fact_has_a_value() {
+        let facts = environment();
+        assert!(facts.len() >= 20);
+        assert!(facts.values().all(|value| !value.is_empty()), "{facts:?}");
+        assert!(facts["rustc"].starts_with("rustc "));
+    }
+
+    #[test]
+    fn the_hash_is_sha256() {
+        // FIPS 180-4, "abc".
+        assert!(sha256(b"abc").starts_with("ba7816bf8f01cfea414140de5dae2223"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Read bandwidth, measured beside the samples: on shared machines it moves.
+
+use std::time::Instant;
+
+use septet_kernels::roof::read;
+
+use crate::{plan::Residency, pool::ThreadPool};
+
+/// Bytes of one DRAM measurement.
+const WINDOW: usize = 256 << 20;
+
+/// How long a cache-resident measurement repeats its reads, in nanoseconds.
+const CACHE_NANOSECONDS: u64 = 400_000;
+
+/// Measures the read bandwidth of the memory that holds a workload's weights.
+pub struct Roof {
+    residency: Residency,
+    /// DRAM: several windows, read in turn, so that a window has left the caches when its turn
+    /// comes. Cache: as many bytes as the workload's weights.
+    buffer: Vec<u8>,
+    next: usize,
+}
+
+impl Roof {
+    /// A roof for weights of `bytes` bytes; in DRAM, beyond a last-level cache of `cache` bytes.
+    pub fn new(residency: Residency, bytes: usize, cache: usize) -> Self {
+        let length = match residency {
+            Residency::Cache => bytes.next_multiple_of(4096),
+            Residency::Dram => (2 * cache).next_multiple_of(2 * WINDOW).max(4 * WINDOW),
+        };
+        // Written, not only allocated: pages that were never written all read the same zero page.
+        Self { residency, buffer: vec![0x5a; length], next: 0 }
+    }
+
+    /// Read bandwidth now, in GB/s: the better of plain and prefetching reads.
+    pub fn measure(&mut self, pool: &ThreadPool) -> f64 {
+        let (start, length) = match self.residency {
+            Residency::Cache => (0, self.buffer.len()),
+            Residency::Dram => (self.next, WINDOW),
+        };
+        let mut best = 0f64;
+        for (half, prefetching) in [false, true].into_iter().enumerate() {
+            // Two windows, or the second read would find what the first left in the caches.
+            let start = if self.residency == Residency::Dram { start + half * length } else { start };
+            let bytes = &self.buffer[start..start + length];
+            if self.residency == Residency::Cache {
+                read_in_parts(pool, bytes, prefetching);
+            }
+            let clock = Instant::now();
+            let mut passes = 0u64;
+            loop {
+                read_in_parts(pool, bytes, prefetching);
+                passes += 1;
+                let elapsed = clock.elapsed().as_nanos() as u64;
+                if self.residency == Residency::Dram || elapsed >= CACHE_NANOSECONDS {
+                    best = best.max((passes * length as u64) as f64 / elapsed as f64);
+                    break;
+                }
+            }
+        }
+        self.next = (self.next + 2 * WINDOW) % self.buffer.len();
+        best
+    }
+}
+
+/// Every worker reads its own contiguous part.
+fn read_in_parts(pool: &ThreadPool, bytes: &[u8], prefetching: bool) {
+    let part = bytes.len().div_ceil(pool.threads());
+    pool.run(&|worker| {
+        let start = (worker * part).min(bytes.len());
+        read(&bytes[start..(start + part).min(bytes.len())], prefetching);
+    });
+}

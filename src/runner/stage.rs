@@ -1,0 +1,180 @@
+//! A workload, ready to run: its weights in every stored form that its arms need, shared by all of
+//! them.
+
+use std::{path::Path, sync::Arc, time::Instant};
+
+use septet_kernels::{Format, Granularity, Layout};
+
+use super::RunError;
+use crate::{
+    arm::{Arm, ArmFormat},
+    mixed::MixedFormats,
+    model::{
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, KernelChoice, LinearSet, ModelParts, Place, Storage,
+        builtin, sampler::most_likely, shape::{Preset, ShapeModel},
+    },
+    plan::{Source, Workload},
+    pool::ThreadPool,
+};
+
+/// What the stored weights of arms may differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stored {
+    pub format: ArmFormat,
+    pub granularity: Granularity,
+    pub layout: Layout,
+}
+
+impl From<&Arm> for Stored {
+    fn from(arm: &Arm) -> Self {
+        Self { format: arm.format, granularity: arm.granularity, layout: arm.layout }
+    }
+}
+
+/// A workload with its weights.
+pub struct Stage {
+    parts: Arc<ModelParts>,
+    /// Equal copies of the weights at distinct addresses, for each stored form.
+    sets: Vec<(Stored, Vec<LinearSet>)>,
+    pool: Arc<ThreadPool>,
+    /// Tokens that a trained model continues; none for a shape.
+    prompt: Vec<u32>,
+    /// Tokens of one repetition.
+    tokens: usize,
+}
+
+/// One repetition of one arm.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Repetition {
+    /// Nanoseconds of each token.
+    pub token_ns: Vec<u64>,
+    /// Nanoseconds inside linear kernels, all tokens together.
+    pub kernel_ns: u64,
+    /// Bits of the residual stream that the last token left: the same for arms that compute the
+    /// same.
+    pub output: Vec<u32>,
+}
+
+impl Stage {
+    /// Loads or makes the weights of `workload` in the forms that `arms` need; a shape in `copies`
+    /// copies, or as many as planned.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded or quantized, or no sensitivity table for a mixed arm.
+    pub fn new(workload: &Workload, arms: &[Arm], copies: Option<usize>) -> Result<Self, RunError> {
+        let mut wanted: Vec<Stored> = arms.iter().map(Stored::from).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let pool = Arc::new(ThreadPool::new(workload.threads).map_err(RunError::Threads)?);
+        let tokens = workload.tokens as usize;
+        match &workload.source {
+            Source::Trained { model, prompt } => {
+                let checkpoint = load(model.as_deref())?;
+                let prompt = checkpoint.tokenizer.encode_prompt(prompt)?;
+                let context = checkpoint.parts.config.context;
+                if prompt.len() + tokens > context {
+                    return Err(ModelError::PromptTooLong { tokens: prompt.len() + tokens, context }.into());
+                }
+                let stored = |stored: Stored| {
+                    let storage = storage(stored, &checkpoint.parts.config)?;
+                    Ok((stored, vec![checkpoint.linears.stored(storage)?]))
+                };
+                let sets = wanted.into_iter().map(stored).collect::<Result<_, RunError>>()?;
+                Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens })
+            }
+            Source::Shape { preset, layers, copies: planned, seed } => {
+                let preset: Preset = preset.parse()?;
+                let copies = copies.unwrap_or(*planned);
+                let config = preset.config(*layers);
+                let mut models = Vec::new();
+                for stored in wanted {
+                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, &config)?)?;
+                    models.push((stored, model));
+                }
+                let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
+                let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
+                Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens })
+            }
+        }
+    }
+
+    /// The threads that run the workload.
+    pub fn pool(&self) -> &ThreadPool {
+        &self.pool
+    }
+
+    /// The weights of an arm: weights and stored bytes that one token uses.
+    pub fn weights_and_bytes(&self, arm: &Arm) -> (usize, usize) {
+        let set = &self.sets_of(arm)[0];
+        (set.weights(), set.stored_bytes())
+    }
+
+    /// A decoder that runs `arm`.
+    ///
+    /// # Errors
+    /// No kernel for the arm on this CPU.
+    pub fn decoder(&self, arm: &Arm) -> Result<Decoder, RunError> {
+        let execution = Execution {
+            pool: Arc::clone(&self.pool),
+            kernel: KernelChoice { unpack: arm.unpack, unroll: arm.unroll, isa: arm.isa },
+            prefetch: arm.prefetch,
+            epilogue: arm.epilogue,
+            activations: arm.activations,
+        };
+        let positions = if self.prompt.is_empty() { usize::MAX } else { self.prompt.len() + self.tokens };
+        Ok(Decoder::new(Arc::clone(&self.parts), self.sets_of(arm).to_vec(), execution, positions)?)
+    }
+
+    /// Runs `decoder` once over the workload's tokens, each timed on its own. A trained model first
+    /// reads the prompt, untimed, and then continues it greedily.
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    pub fn repeat(&self, decoder: &mut Decoder) -> Result<Repetition, RunError> {
+        decoder.reset();
+        let mut token = if self.prompt.is_empty() { 0 } else { most_likely(decoder.prefill(&self.prompt)?) };
+        decoder.take_spans();
+        let mut token_ns = Vec::with_capacity(self.tokens);
+        for _ in 0..self.tokens {
+            let clock = Instant::now();
+            let logits = decoder.forward(token)?;
+            token_ns.push(clock.elapsed().as_nanos() as u64);
+            if !logits.is_empty() {
+                token = most_likely(logits);
+            }
+        }
+        let output = decoder.residual().iter().map(|value| value.to_bits()).collect();
+        Ok(Repetition { token_ns, kernel_ns: decoder.take_spans().kernel_ns, output })
+    }
+
+    fn sets_of(&self, arm: &Arm) -> &[LinearSet] {
+        let stored = Stored::from(arm);
+        let (_, sets) =
+            self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
+        sets
+    }
+}
+
+/// A trained model: the folder, or the built-in one.
+///
+/// # Errors
+/// A model that cannot be loaded.
+pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
+    model.map_or_else(builtin::load, |folder| Checkpoint::load(Path::new(folder)))
+}
+
+/// How each linear layer of a model of this configuration is kept.
+///
+/// # Errors
+/// No sensitivity table to choose mixed formats by.
+pub fn storage(stored: Stored, config: &Config) -> Result<impl Fn(Place) -> Storage, RunError> {
+    let Stored { granularity, layout, format } = stored;
+    let format_at: Box<dyn Fn(Place) -> Format> = match format {
+        ArmFormat::Uniform(format) => Box::new(move |_| format),
+        ArmFormat::Mixed => {
+            let mixed = MixedFormats::for_model(config)?;
+            Box::new(move |place| mixed.format(place))
+        }
+    };
+    Ok(move |place| Storage::Quantized { format: format_at(place), layout, granularity })
+}

@@ -1,0 +1,34 @@
+//! What can be wrong with an experiment file, shown at its place.
+
+use std::{io, ops::Range, path::PathBuf};
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use thiserror::Error;
+
+/// An experiment file that cannot be used.
+#[derive(Debug, Error, Diagnostic)]
+pub enum SpecError {
+    /// The file cannot be read.
+    #[error("cannot read the experiment {path}: {source}")]
+    #[diagnostic(help("experiments ship in `experiments/`; `bench run experiments/ablation.toml` runs the main one"))]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// A key or value is wrong.
+    #[error("{message}")]
+    At {
+        message: String,
+        #[source_code]
+        text: NamedSource<String>,
+        #[label("here")]
+        span: SourceSpan,
+        #[help]
+        help: Option<String>,
+    },
+}
+
+impl SpecError {
+    /// An error at `span` of the file's text.
+    pub fn at(path: &std::path::Path, text: &str, span: Range<usize>, message: String, help: Option<String>) -> Self {
+        let text = NamedSource::new(path.display().to_string(), text.to_owned());
+        Self::At { message, text, span: span.into(), help }
+    }
+}

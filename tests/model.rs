@@ -1,0 +1,448 @@
+//! The decoder against references that other implementations computed, and against bad input.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, TensorView};
+use septet::arm::{ActivationUse, Epilogue};
+use septet::model::perplexity::{TEXT, evaluate, token_stream};
+use septet::model::shape::{PRESETS, Preset, ShapeModel};
+use septet::model::{
+    Checkpoint, Decoder, Error, Execution, KernelChoice, LinearSet, ModelParts, Place, Sampler, Storage, builtin,
+};
+use septet::pool::ThreadPool;
+use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll, registry};
+use serde_json::Value;
+
+fn execution(threads: usize) -> Execution {
+    Execution::fast(Arc::new(ThreadPool::new(threads).expect("threads")))
+}
+
+fn decoder(model: &Checkpoint, threads: usize) -> Decoder {
+    let sets = vec![model.linears.clone()];
+    let positions = model.parts.config.context;
+    Decoder::new(Arc::clone(&model.parts), sets, execution(threads), positions).expect("consistent")
+}
+
+/// `n` greedy tokens after `prompt`, whether or not one of them ends a text.
+fn greedy(decoder: &mut Decoder, prompt: &[u32], n: usize) -> Vec<u32> {
+    decoder.reset();
+    let mut token = Sampler::Greedy.sample(decoder.prefill(prompt).expect("finite"));
+    let mut tokens = vec![token];
+    while tokens.len() < n {
+        token = Sampler::Greedy.sample(decoder.forward(token).expect("finite"));
+        tokens.push(token);
+    }
+    tokens
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).expect("token ids")
+}
+
+/// The twenty most likely tokens in order, and their logits within 10⁻³ of the reference.
+fn assert_top20(logits: &[f32], expected: impl Iterator<Item = (u32, f64)>) {
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+    let mut checked = 0;
+    for (&token, (id, logit)) in order.iter().zip(expected) {
+        assert_eq!(token, id);
+        let found = f64::from(logits[id as usize]);
+        assert!((found - logit).abs() <= 1e-3 * logit.abs().max(1.0), "{found} for {logit}");
+        checked += 1;
+    }
+    assert_eq!(checked, 20);
+}
+
+#[test]
+fn the_built_in_model_agrees_with_its_reference() {
+    let model = builtin::load().expect("built-in model");
+    let reference: Value = serde_json::from_slice(include_bytes!("../models/tiny/reference.json")).expect("JSON");
+    let mut decoder = decoder(&model, 1);
+    for prompt in reference["prompts"].as_array().expect("prompts") {
+        let text = prompt["text"].as_str().expect("text");
+        let tokens = model.tokenizer.encode_prompt(text).expect("encodes");
+        assert_eq!(tokens, ids(&prompt["ids"]));
+
+        decoder.reset();
+        let logits = decoder.prefill(&tokens).expect("finite");
+        let values = prompt["top20_logits"].as_array().expect("logits");
+        let values = values.iter().map(|v| v.as_f64().expect("number"));
+        assert_top20(logits, ids(&prompt["top20_ids"]).into_iter().zip(values));
+
+        let continuation = greedy(&mut decoder, &tokens, 64);
+        assert_eq!(continuation, ids(&prompt["greedy64_ids"]));
+        let mut stream = model.tokenizer.stream(&tokens).expect("decodes");
+        let mut streamed = String::new();
+        for token in continuation {
+            streamed += &stream.push(token).expect("decodes");
+        }
+        streamed += &stream.finish().expect("decodes");
+        // Special tokens are in the reference's text and not in ours.
+        let expected = prompt["greedy64_text"].as_str().expect("text");
+        assert_eq!(streamed, expected.replace("<|endoftext|>", ""));
+    }
+}
+
+#[test]
+fn stories260k_agrees_with_its_reference() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models/stories260K");
+    let Ok(json) = std::fs::read(folder.join("reference.json")) else {
+        eprintln!("skipped: ../shared/models/stories260K not found");
+        return;
+    };
+    let reference: Value = serde_json::from_slice(&json).expect("JSON");
+    let model = Checkpoint::load(&folder.join("stories260K-hf")).expect("loads");
+    let text = reference["prompt"].as_str().expect("text");
+    let tokens = model.tokenizer.encode_prompt(text).expect("encodes");
+    assert_eq!(tokens, ids(&reference["prompt_ids"]));
+
+    let mut decoder = decoder(&model, 1);
+    let pairs: Vec<(u32, f64)> = serde_json::from_value(reference["hf_logits_top20"].clone()).expect("pairs");
+    assert_top20(decoder.prefill(&tokens).expect("finite"), pairs.into_iter());
+
+    let expected = ids(&reference["hf_greedy_ids"]);
+    let continuation = greedy(&mut decoder, &tokens, expected.len());
+    assert_eq!(continuation, expected);
+    let mut stream = model.tokenizer.stream(&tokens).expect("decodes");
+    let mut text = text.to_owned();
+    for token in continuation {
+        text += &stream.push(token).expect("decodes");
+    }
+    assert_eq!(text, reference["full_text"].as_str().expect("text"));
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let model = builtin::load().expect("built-in model");
+    let bits = |threads| -> Vec<u32> {
+        let mut decoder = decoder(&model, threads);
+        let logits = decoder.prefill(&[0, 413, 432, 259, 383]).expect("finite");
+        logits.iter().map(|logit| logit.to_bits()).collect()
+    };
+    let one = bits(1);
+    for threads in [2, 3, 5] {
+        assert_eq!(bits(threads), one, "{threads} threads");
+    }
+}
+
+/// The bits of the residual stream after some tokens.
+fn stream_bits(parts: &Arc<ModelParts>, set: &LinearSet, execution: Execution) -> Vec<u32> {
+    let mut decoder = Decoder::new(Arc::clone(parts), vec![set.clone()], execution, usize::MAX).expect("consistent");
+    for _ in 0..3 {
+        decoder.forward(0).expect("finite");
+    }
+    decoder.residual().iter().map(|x| x.to_bits()).collect()
+}
+
+/// A shape whose sizes are multiples of neither a tile nor a group.
+fn odd_shape() -> Preset {
+    Preset { name: "odd", about: "", hidden: 172, ffn: 200, heads: 5, kv_heads: 1, head_dim: 36, layers: 2 }
+}
+
+#[test]
+fn every_kernel_gives_the_same_bits() {
+    let mut checked = 0;
+    for &format in Format::ALL {
+        let model = |layout| {
+            let storage = Storage::Quantized { format, layout, granularity: Granularity::Group64 };
+            ShapeModel::new(&odd_shape(), 2, 1, 3, |_| storage).expect("offered")
+        };
+        let dense = model(Layout::Dense);
+        let expected = stream_bits(&dense.parts, &dense.sets[0], execution(1));
+        for kernel in registry::kernels().iter().filter(|kernel| kernel.variant.format == format) {
+            if kernel.bind().is_ok() {
+                let model = model(kernel.variant.layout);
+                let execution = Execution { kernel: kernel.variant.into(), ..execution(1) };
+                let bits = stream_bits(&model.parts, &model.sets[0], execution);
+                assert_eq!(bits, expected, "{}", kernel.variant);
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn every_way_to_run_a_kernel_gives_the_same_bits() {
+    let formats = [Some(Format::W4), Some(Format::W3p5), None, Some(Format::W3)];
+    let groups = [Granularity::Group128, Granularity::Group32, Granularity::Channel, Granularity::Tile64];
+    let model = ShapeModel::new(&odd_shape(), 3, 1, 5, |_| Storage::F32).expect("valid");
+    let set = |mix: &dyn Fn(usize) -> usize| {
+        model.sets[0].stored(|place| {
+            let Place::Layer(layer, role) = place else { panic!("a shape model has no head") };
+            let which = mix(layer + role as usize);
+            let quantized =
+                |format| Storage::Quantized { format, layout: Layout::Dense, granularity: groups[which % 4] };
+            formats[which % 4].map_or(Storage::F32, quantized)
+        })
+    };
+    for set in [set(&|i| i), set(&|i| 3 * i + 1), set(&|_| 1), set(&|_| 2)] {
+        let set = set.expect("quantizes");
+        let plain = Execution {
+            prefetch: Prefetch::None,
+            epilogue: Epilogue::Separate,
+            activations: ActivationUse::Requantize,
+            ..execution(1)
+        };
+        let expected = stream_bits(&model.parts, &set, plain);
+        for threads in [1, 3] {
+            for &prefetch in Prefetch::ALL {
+                for &epilogue in Epilogue::ALL {
+                    for &activations in ActivationUse::ALL {
+                        let execution = Execution { prefetch, epilogue, activations, ..execution(threads) };
+                        let bits = stream_bits(&model.parts, &set, execution);
+                        assert_eq!(bits, expected, "{threads} {prefetch} {epilogue:?} {activations:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// At 4 bits the built-in model stays close to itself, and every format costs more the fewer bits
+/// it has.
+#[test]
+fn quantization_costs_what_its_bits_suggest() {
+    let model = builtin::load().expect("built-in model");
+    let stream = token_stream(&model.tokenizer, &TEXT[..4000]).expect("encodes");
+    let mut candidates: Vec<Decoder> = [Format::W4, Format::W3p5, Format::W3]
+        .into_iter()
+        .map(|format| {
+            let storage = Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
+            let set = model.linears.stored(|_| storage).expect("quantizes");
+            Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
+        })
+        .collect();
+    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, &stream).expect("finite");
+    let klds: Vec<f64> = evaluation.candidates.iter().map(|quality| quality.mean_kld).collect();
+    assert!(klds.is_sorted() && klds[0] > 0.0 && klds[0] < 0.1 && klds[2] < 0.5, "{evaluation:#?}");
+    assert!(evaluation.candidates[0].top1_agreement > 0.8, "{evaluation:#?}");
+    println!("{evaluation:#?}");
+}
+
+#[test]
+fn kernels_that_do_not_exist_are_named() {
+    let model = builtin::load().expect("built-in model");
+    let storage =
+        Storage::Quantized { format: Format::W4, layout: Layout::BytePerPair, granularity: Granularity::Group128 };
+    let message = model.linears.stored(|_| storage).expect_err("not offered").to_string();
+    assert!(message.contains("Q of layer 0") && message.contains("byte_per_pair"), "{message}");
+
+    let storage = Storage::Quantized { format: Format::W4, layout: Layout::Dense, granularity: Granularity::Group128 };
+    let set = model.linears.stored(|_| storage).expect("quantizes");
+    let kernel = KernelChoice { unpack: Unpack::Branch, unroll: Unroll::U1, isa: Isa::Avx2 };
+    let execution = Execution { kernel, ..execution(1) };
+    let Err(error) = Decoder::new(model.parts, vec![set], execution, 8) else { panic!("found a kernel") };
+    assert!(error.to_string().contains("gemv/w4/dense/branch/u1/avx2"), "{error}");
+}
+
+#[test]
+fn a_model_is_as_far_from_itself_as_nothing() {
+    let model = builtin::load().expect("built-in model");
+    let text = "Mina had a red kite.\n<|endoftext|>\nTom saw a dog.\n";
+    let stream = token_stream(&model.tokenizer, text).expect("encodes");
+    assert_eq!((stream[0], *stream.last().expect("tokens")), (0, 0));
+    let evaluation = evaluate(&mut decoder(&model, 1), &mut [decoder(&model, 2)], &stream).expect("finite");
+    let quality = evaluation.candidates[0];
+    assert_eq!(evaluation.predictions, stream.len() - 1);
+    assert_eq!(quality.nats_per_token, evaluation.reference_nats);
+    assert_eq!((quality.perplexity_ratio, quality.mean_kld), (1.0, 0.0));
+    assert_eq!(quality.top1_agreement, 1.0);
+}
+
+/// The loss that the model card states was measured by two other implementations.
+#[test]
+fn held_out_loss_agrees_with_the_model_card() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tinystories-heldout.txt");
+    let Ok(text) = std::fs::read_to_string(file) else {
+        eprintln!("skipped: ../shared/data/tinystories-heldout.txt not found");
+        return;
+    };
+    let model = builtin::load().expect("built-in model");
+    let reference: Value = serde_json::from_slice(include_bytes!("../models/tiny/reference.json")).expect("JSON");
+    let stream = token_stream(&model.tokenizer, &text).expect("encodes");
+    let evaluation = evaluate(&mut decoder(&model, 2), &mut [], &stream).expect("finite");
+    assert_eq!(Some(evaluation.predictions as u64), reference["heldout"]["tokens"].as_u64());
+    let nats = reference["heldout"]["nats_per_token"].as_f64().expect("a number");
+    assert!((evaluation.reference_nats - nats).abs() < 1e-5, "{evaluation:?}");
+}
+
+#[test]
+fn shape_models_rotate_through_copies_and_wrap() {
+    let preset = PRESETS.iter().find(|p| p.name == "llama70b-tp8").expect("known");
+    let small = Preset { hidden: 256, ffn: 192, head_dim: 32, ..*preset };
+    let model = ShapeModel::new(&small, 2, 3, 7, |_| Storage::F32).expect("valid");
+    assert_eq!(model.sets.len(), 3);
+    let mut decoder = Decoder::new(model.parts, model.sets, execution(1), usize::MAX).expect("consistent");
+    for _ in 0..70 {
+        assert!(decoder.forward(0).expect("finite").is_empty());
+    }
+    assert_eq!(decoder.position(), 70 - 64);
+    assert!(decoder.take_spans().kernel_ns > 0);
+    assert_eq!(decoder.take_spans().kernel_ns, 0);
+}
+
+#[test]
+fn inputs_that_do_not_fit_are_errors() {
+    let model = builtin::load().expect("built-in model");
+    let mut decoder = decoder(&model, 1);
+    assert!(matches!(decoder.prefill(&[]), Err(Error::EmptyPrompt)));
+    assert!(matches!(decoder.prefill(&[1; 512]), Err(Error::PromptTooLong { context: 512, .. })));
+    assert!(matches!(decoder.forward(2048), Err(Error::Token { vocab: 2048, .. })));
+    for _ in 0..512 {
+        decoder.advance(1).expect("fits");
+    }
+    assert!(matches!(decoder.forward(1), Err(Error::ContextFull { position: 512, .. })));
+    decoder.reset();
+    assert!(decoder.forward(1).is_ok());
+}
+
+/// Files of a small valid model, to be spoiled one at a time.
+struct Files {
+    config: Value,
+    tokenizer: Vec<u8>,
+    /// Name, dtype, shape, bytes.
+    tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+}
+
+impl Files {
+    fn built_in() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+        let read = |name| std::fs::read(folder.join(name)).expect("in the repository");
+        let weights = read("model.safetensors");
+        let tensors = safetensors::SafeTensors::deserialize(&weights).expect("valid");
+        Self {
+            config: serde_json::from_slice(&read("config.json")).expect("JSON"),
+            tokenizer: read("tokenizer.json"),
+            tensors: tensors
+                .iter()
+                .map(|(name, view)| {
+                    let (shape, data) = (view.shape().to_vec(), view.data().to_vec());
+                    (name.to_owned(), view.dtype(), shape, data)
+                })
+                .collect(),
+        }
+    }
+
+    fn tensor(&mut self, name: &str) -> &mut (String, Dtype, Vec<usize>, Vec<u8>) {
+        let found = self.tensors.iter_mut().find(|tensor| tensor.0 == name);
+        found.expect("in the model")
+    }
+
+    fn weights(&self) -> Vec<u8> {
+        let views = self.tensors.iter().map(|(name, dtype, shape, data)| {
+            (name, TensorView::new(*dtype, shape.clone(), data).expect("consistent"))
+        });
+        safetensors::serialize(views, None).expect("serializes")
+    }
+
+    /// The message with which the model is refused; it must name `file`.
+    fn refusal(&self, weights: Vec<u8>, file: &str) -> String {
+        let shards = [(PathBuf::from("m/model.safetensors"), Cow::Owned(weights))];
+        let config = self.config.to_string();
+        match Checkpoint::from_files(Path::new("m"), config.as_bytes(), &self.tokenizer, &shards) {
+            Ok(_) => panic!("a spoiled model was accepted"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(message.contains(file), "{message}");
+                message
+            }
+        }
+    }
+}
+
+const UP: &str = "model.layers.2.mlp.up_proj.weight";
+
+#[test]
+fn truncated_weights_are_refused() {
+    let files = Files::built_in();
+    let whole = files.weights();
+    for length in [0, 7, 100, whole.len() / 2, whole.len() - 1] {
+        files.refusal(whole[..length].to_vec(), "model.safetensors");
+    }
+}
+
+#[test]
+fn spoiled_tensors_are_refused_by_name() {
+    let spoil = |change: fn(&mut Files)| {
+        let mut files = Files::built_in();
+        change(&mut files);
+        let message = files.refusal(files.weights(), "model.safetensors");
+        assert!(message.contains(UP), "{message}");
+        message
+    };
+    let message = spoil(|files| files.tensor(UP).0 += ".old");
+    assert!(message.contains("missing"), "{message}");
+    let message = spoil(|files| files.tensor(UP).2 = vec![256, 640]);
+    assert!(message.contains("[256, 640]") && message.contains("[640, 256]"), "{message}");
+    let message = spoil(|files| files.tensor(UP).1 = Dtype::I16);
+    assert!(message.contains("I16") && message.contains("BF16"), "{message}");
+    let message = spoil(|files| files.tensor(UP).3[20..22].copy_from_slice(&half::f16::NAN.to_le_bytes()));
+    assert!(message.contains("NaN at index 10"), "{message}");
+    let message = spoil(|files| files.tensor(UP).3[..2].copy_from_slice(&half::f16::INFINITY.to_le_bytes()));
+    assert!(message.contains("inf at index 0"), "{message}");
+}
+
+#[test]
+fn spoiled_configurations_are_refused_by_key() {
+    let mut files = Files::built_in();
+    files.config["num_hidden_layers"] = Value::Null;
+    let message = files.refusal(files.weights(), "config.json");
+    assert!(message.contains("`num_hidden_layers` is missing"), "{message}");
+
+    let mut files = Files::built_in();
+    files.config["num_hidden_layers"] = Value::from(5);
+    let message = files.refusal(files.weights(), "model.safetensors");
+    assert!(message.contains("model.layers.4."), "{message}");
+
+    let mut files = Files::built_in();
+    files.config["vocab_size"] = Value::from(2000);
+    let message = files.refusal(files.weights(), "tokenizer.json");
+    assert!(message.contains("2047") && message.contains("2000"), "{message}");
+
+    let mut files = Files::built_in();
+    files.tokenizer.truncate(1000);
+    files.refusal(files.weights(), "tokenizer.json");
+}
+
+#[test]
+fn folders_without_the_files_are_refused() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let message = |folder: &Path| match Checkpoint::load(folder) {
+        Ok(_) => panic!("loaded a model out of nothing"),
+        Err(error) => error.to_string(),
+    };
+    assert!(message(folder.path()).contains("config.json"));
+
+    let files = Files::built_in();
+    std::fs::write(folder.path().join("config.json"), files.config.to_string()).expect("writes");
+    assert!(message(folder.path()).contains("tokenizer.json"));
+    std::fs::write(folder.path().join("tokenizer.json"), &files.tokenizer).expect("writes");
+    assert!(message(folder.path()).contains("model.safetensors"));
+    let index = r#"{"weight_map": {"a": "model-00001-of-00002.safetensors"}}"#;
+    std::fs::write(folder.path().join("model.safetensors.index.json"), index).expect("writes");
+    assert!(message(folder.path()).contains("model-00001-of-00002.safetensors"));
+}
+
+#[test]
+fn shards_with_an_index_load_like_one_file() {
+    let mut files = Files::built_in();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("writes");
+    let mut map = serde_json::Map::new();
+    let second = files.tensors.split_off(20);
+    for (name, tensors) in [("a.safetensors", files.tensors.clone()), ("b.safetensors", second)] {
+        files.tensors = tensors;
+        write(name, &files.weights());
+        for (tensor, ..) in &files.tensors {
+            map.insert(tensor.clone(), Value::from(name));
+        }
+    }
+    write("model.safetensors.index.json", serde_json::json!({ "weight_map": map }).to_string().as_bytes());
+    write("config.json", files.config.to_string().as_bytes());
+    write("tokenizer.json", &files.tokenizer);
+    let model = Checkpoint::load(folder.path()).expect("loads");
+    assert_eq!(model.parts.embedding, builtin::load().expect("loads").parts.embedding);
+}
