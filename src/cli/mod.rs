@@ -14,6 +14,7 @@ mod generate;
 mod list;
 mod nearest;
 mod output;
+mod report;
 mod select;
 
 pub use exit::Exit;
@@ -32,6 +33,7 @@ enum Command {
     Check(check::Args),
     Generate(generate::Args),
     List(list::Args),
+    Report(report::Args),
 }
 
 impl Command {
@@ -41,6 +43,7 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
+            Self::Report(args) => report::run(&args),
         }
     }
 }

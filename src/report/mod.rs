@@ -118,7 +118,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReportError> {
         let path = self.dir.join(name);
-        let io = |source| ReportError::Io { path: path.clone(), source };
+        let io = |cause| ReportError::Io { path: path.clone(), cause };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(io)?;
         }

@@ -64,13 +64,14 @@ pub struct Series {
     pub lane: f64,
 }
 
-/// How a mark looks; hollow ones were not measured.
+/// How a mark looks. Diamonds come from elsewhere and have no interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Disc,
     Square,
-    HollowDiamond,
+    HollowDisc,
     HollowSquare,
+    HollowDiamond,
 }
 
 impl Series {

@@ -1,9 +1,7 @@
 //! Draws a laid-out chart on any backend.
 
 use plotters::coord::Shift;
-use plotters::prelude::{
-    Circle, DrawingArea, DrawingBackend, EmptyElement, IntoDrawingArea, PathElement, Polygon, Rectangle,
-};
+use plotters::prelude::{Circle, DrawingArea, DrawingBackend, IntoDrawingArea, PathElement, Polygon, Rectangle};
 use plotters::style::{Color, RGBColor, ShapeStyle};
 use plotters_backend::text_anchor::HPos;
 
@@ -17,6 +15,8 @@ use super::palette::{GUIDE, INK, PAPER, SOFT_INK, STRIPE, VERMILLION};
 const MARK: f64 = 3.6;
 const THIN: f64 = 0.8;
 const THICK: f64 = 1.6;
+/// Of hollow marks.
+const OUTLINE: f64 = 1.4;
 
 /// Draws the chart, `scale` pixels for each unit of the layout.
 ///
@@ -63,7 +63,7 @@ impl<B: DrawingBackend> Canvas<B> {
         for (series, (x, line)) in chart.legend.iter().zip(&layout.legend) {
             let y = layout.legend_top + (*line as f64 + 0.5) * EM * LEADING;
             let middle = x + LEGEND_INDENT / 2.0 - 3.0;
-            if !series.shape.is_hollow() || series.shape == Shape::HollowSquare {
+            if series.shape != Shape::HollowDiamond {
                 self.line((middle - 8.0, y), (middle + 8.0, y), series.color, THICK)?;
             }
             self.mark(*series, (middle, y))?;
@@ -139,10 +139,10 @@ impl<B: DrawingBackend> Canvas<B> {
     fn mark(&self, series: Series, (x, y): (f64, f64)) -> Result<(), String> {
         let square = |r: f64| vec![(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)];
         match series.shape {
-            Shape::Disc => {
-                let style = ShapeStyle::from(&series.color).filled();
-                let circle = EmptyElement::at(self.pixel((x, y))) + Circle::new((0, 0), self.length(MARK), style);
-                self.area.draw(&circle).map_err(|e| e.to_string())
+            Shape::Disc => self.disc((x, y), ShapeStyle::from(&series.color).filled()),
+            Shape::HollowDisc => {
+                self.disc((x, y), ShapeStyle::from(&PAPER).filled())?;
+                self.disc((x, y), self.stroke(series.color, OUTLINE))
             }
             Shape::Square => self.polygon(square(MARK * 0.85), series.color),
             Shape::HollowSquare => self.hollow(square(MARK), series.color),
@@ -153,11 +153,15 @@ impl<B: DrawingBackend> Canvas<B> {
         }
     }
 
+    fn disc(&self, at: (f64, f64), style: ShapeStyle) -> Result<(), String> {
+        self.area.draw(&Circle::new(self.pixel(at), self.length(MARK), style)).map_err(|e| e.to_string())
+    }
+
     fn hollow(&self, mut corners: Vec<(f64, f64)>, color: RGBColor) -> Result<(), String> {
         self.polygon(corners.clone(), PAPER)?;
         corners.extend(corners.first().copied());
         let path: Vec<(i32, i32)> = corners.into_iter().map(|point| self.pixel(point)).collect();
-        self.area.draw(&PathElement::new(path, self.stroke(color, 1.4))).map_err(|e| e.to_string())
+        self.area.draw(&PathElement::new(path, self.stroke(color, OUTLINE))).map_err(|e| e.to_string())
     }
 
     fn polygon(&self, corners: Vec<(f64, f64)>, color: RGBColor) -> Result<(), String> {
@@ -218,11 +222,5 @@ impl PanelSpan {
     /// Horizontal position of a ratio.
     fn x(&self, layout: &Layout, ratio: f64) -> f64 {
         self.left + layout.axis.position(ratio) * (self.right - self.left)
-    }
-}
-
-impl Shape {
-    fn is_hollow(self) -> bool {
-        matches!(self, Shape::HollowDiamond | Shape::HollowSquare)
     }
 }

@@ -13,7 +13,7 @@ use crate::stats::verdict::Verdict;
 const IMPROVEMENT: Series = Series { name: "improvement", color: GREEN, shape: Shape::Disc, lane: 0.0 };
 const REGRESSION: Series = Series { name: "regression", color: VERMILLION, shape: Shape::Square, lane: 0.0 };
 const EQUIVALENT: Series = Series { name: "equivalent", color: BLUE, shape: Shape::HollowSquare, lane: 0.0 };
-const INCONCLUSIVE: Series = Series { name: "inconclusive", color: NEUTRAL, shape: Shape::HollowDiamond, lane: 0.0 };
+const INCONCLUSIVE: Series = Series { name: "inconclusive", color: NEUTRAL, shape: Shape::HollowDisc, lane: 0.0 };
 
 /// Add-one-in and leave-one-out, a group each.
 pub struct Forest;

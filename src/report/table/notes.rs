@@ -1,15 +1,13 @@
 //! What has to stand below every table: how many blocks, which interval, which correction, which
 //! machine, and whether the run may be cited at all.
 
+use crate::plan::expand::MIN_BLOCKS;
 use crate::plan::{Contrast, Protocol};
 use crate::report::analysis::Analysis;
 use crate::report::text;
 
 /// Marks everything made from a shortened run.
 pub const NOT_CITABLE: &str = "NOT CITABLE (quick run)";
-
-/// Fewer blocks than this are never citable either.
-const MINIMUM_BLOCKS: u32 = 10;
 
 /// Facts of the environment that name the machine, in this order.
 const MACHINE: [&str; 4] = ["cpu", "caches", "memory", "governor"];
@@ -80,8 +78,8 @@ fn blocks(analysis: &Analysis) -> String {
 pub fn caveat(protocol: &Protocol) -> Option<String> {
     if protocol.quick {
         Some(NOT_CITABLE.to_owned())
-    } else if protocol.blocks < MINIMUM_BLOCKS {
-        Some(format!("NOT CITABLE ({} blocks planned, the minimum is {MINIMUM_BLOCKS})", protocol.blocks))
+    } else if protocol.blocks < MIN_BLOCKS {
+        Some(format!("NOT CITABLE ({} blocks planned, the minimum is {MIN_BLOCKS})", protocol.blocks))
     } else {
         None
     }
