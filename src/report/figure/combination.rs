@@ -45,7 +45,7 @@ impl Figure for Combination {
                 .to_owned(),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the common reference (log scale; right of 1 is faster)".to_owned(),
-            panels: workloads.iter().map(|workload| panel_title(workload)).collect(),
+            panels: workloads.iter().map(panel_title).collect(),
             rows: labels.iter().map(row).collect(),
             legend: vec![PREDICTED, MEASURED],
             notes: notes::figure(analysis),

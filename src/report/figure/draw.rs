@@ -25,8 +25,8 @@ const OUTLINE: f64 = 1.4;
 /// What the backend says.
 pub fn draw<B: DrawingBackend>(backend: B, scale: f64, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
     let canvas = Canvas { area: backend.into_drawing_area(), scale };
-    let drawn = canvas.chart(chart, layout).and_then(|()| canvas.area.present().map_err(|e| e.to_string()));
-    drawn
+    canvas.chart(chart, layout)?;
+    canvas.area.present().map_err(|e| e.to_string())
 }
 
 /// A drawing area in units of the layout.

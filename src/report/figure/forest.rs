@@ -28,7 +28,7 @@ impl Figure for Forest {
             message: message(analysis),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the reference (log scale; right of 1 is faster)".to_owned(),
-            panels: workloads.iter().map(|workload| panel_title(workload)).collect(),
+            panels: workloads.iter().map(panel_title).collect(),
             rows: designs.into_iter().flat_map(|design| group(analysis, design)).collect(),
             legend: vec![IMPROVEMENT, REGRESSION, EQUIVALENT, INCONCLUSIVE],
             notes: notes::figure(analysis),

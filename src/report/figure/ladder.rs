@@ -39,7 +39,7 @@ fn chart(analysis: &Analysis, design: &Design) -> IntervalChart {
         message: message(analysis, design),
         caveat: notes::caveat(&analysis.manifest.plan.protocol),
         axis: "speed-up over the previous step (log scale; right of 1 is faster)".to_owned(),
-        panels: workloads.iter().map(|workload| panel_title(workload)).collect(),
+        panels: workloads.iter().map(panel_title).collect(),
         rows: steps(design).into_iter().map(row).collect(),
         legend: vec![PIPELINE, KERNELS, PUBLISHED],
         notes: notes::figure(analysis),
