@@ -1,12 +1,10 @@
 //! What a run writes: append-only rows and one manifest.
 
-pub mod columns;
 pub mod error;
 pub mod manifest;
 pub mod row;
 pub mod store;
 
-pub use columns::Row;
 pub use error::RecordError;
 pub use manifest::{CellFacts, Manifest, Quality};
 pub use row::{CounterRow, CounterStatus, Phase, Sample};

@@ -19,7 +19,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::DesignKind;
-use crate::record::{CounterRow, Row, Sample, TornLine, read_manifest, read_rows};
+use crate::record::store::Row;
+use crate::record::{CounterRow, Sample, TornLine, read_manifest, read_rows};
 use analysis::Analysis;
 pub use error::ReportError;
 use figure::FIGURES;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use septet::record::store::MANIFEST_FILE;
-use septet::record::{CounterRow, Manifest, RecordError, Row, RowWriter, Sample, read_manifest, read_rows};
+use septet::record::store::{MANIFEST_FILE, Row};
+use septet::record::{CounterRow, Manifest, RecordError, RowWriter, Sample, read_manifest, read_rows};
 use tempfile::TempDir;
 
 use crate::synthetic::write_run;
