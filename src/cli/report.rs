@@ -42,9 +42,9 @@ pub fn run(args: &Args) -> miette::Result<Exit> {
 
 /// Replaces the headline tables of the Markdown file at `path`.
 fn splice_file(report: &Report, path: &Path) -> Result<(), ReportError> {
-    let io = |source| ReportError::Io { path: path.to_owned(), source };
+    let io = |cause| ReportError::Io { path: path.to_owned(), cause };
     let text = fs::read_to_string(path).map_err(io)?;
     let spliced =
-        splice(&text, &report.headlines()).map_err(|source| ReportError::Splice { path: path.to_owned(), source })?;
+        splice(&text, &report.headlines()).map_err(|cause| ReportError::Splice { path: path.to_owned(), cause })?;
     fs::write(path, spliced).map_err(io)
 }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// A file of a results directory that cannot be read or written.
+/// A file of a results directory that cannot be read or written. Messages are complete: causes are
+/// part of them, not chained.
 #[derive(Debug, Error)]
 pub enum RecordError {
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: {cause}", path.display())]
+    Io { path: PathBuf, cause: std::io::Error },
     /// A header with a column that this version does not know.
     #[error(
         "{}:1: unknown column `{column}`; this version reads exactly: {}",
@@ -48,11 +49,11 @@ pub enum RecordError {
     )]
     Schema { path: PathBuf, key: &'static str, found: u64, expected: u32 },
     /// A manifest that is not the JSON that it should be.
-    #[error("{}:{}:{}: {source}", path.display(), source.line(), source.column())]
-    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{}:{}:{}: {cause}", path.display(), cause.line(), cause.column())]
+    Json { path: PathBuf, cause: serde_json::Error },
     /// A row that the CSV writer could not serialize.
-    #[error("{}: {source}", path.display())]
-    Csv { path: PathBuf, source: csv::Error },
+    #[error("{}: {cause}", path.display())]
+    Csv { path: PathBuf, cause: csv::Error },
     /// A manifest whose parts contradict each other.
     #[error("{}: {message}", path.display())]
     Inconsistent { path: PathBuf, message: String },

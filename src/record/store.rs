@@ -277,7 +277,7 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
 /// If the disk fails.
 pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), RecordError> {
     let path = dir.join(MANIFEST_FILE);
-    let json = |source| RecordError::Json { path: path.clone(), source };
+    let json = |cause| RecordError::Json { path: path.clone(), cause };
     let mut bytes = serde_json::to_vec_pretty(manifest).map_err(json)?;
     bytes.push(b'\n');
     let draft = path.with_extension("json.new");
@@ -296,7 +296,7 @@ pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), RecordError
 pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
     let path = dir.join(MANIFEST_FILE);
     let bytes = fs::read(&path).map_err(io(&path))?;
-    let json = |source| RecordError::Json { path: path.clone(), source };
+    let json = |cause| RecordError::Json { path: path.clone(), cause };
     // Versions first: a field that another version has is not the reader's real problem.
     let raw: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
     let versions = [
@@ -438,9 +438,9 @@ fn line_of(record: &ByteRecord) -> u64 {
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> RecordError {
-    move |source| RecordError::Io { path: path.to_owned(), source }
+    move |cause| RecordError::Io { path: path.to_owned(), cause }
 }
 
 fn csv_error(path: &Path) -> impl Fn(csv::Error) -> RecordError {
-    move |source| RecordError::Csv { path: path.to_owned(), source }
+    move |cause| RecordError::Csv { path: path.to_owned(), cause }
 }

@@ -9,7 +9,7 @@ use polars::error::PolarsResult;
 
 use super::blocks::{BlockTable, Blocks, blocks};
 use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
-use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency, Workload};
+use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::{CellFacts, CounterRow, Manifest, Sample};
 use crate::stats::Interval;
 use crate::stats::combination::{Prediction, combination};
@@ -194,11 +194,6 @@ impl Analysis {
     /// The result of the cell with this id.
     pub fn cell(&self, id: &str) -> Option<&CellResult> {
         self.cells.iter().find(|result| result.cell.id == id)
-    }
-
-    /// The workload of this name.
-    pub fn workload(&self, name: &str) -> Option<&Workload> {
-        self.manifest.plan.workloads.iter().find(|workload| workload.name == name)
     }
 
     /// The same contrast in one metric.

@@ -12,13 +12,13 @@ use crate::record::RecordError;
 pub enum ReportError {
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("data frame: {0}")]
+    #[error("{}: {cause}", path.display())]
+    Io { path: PathBuf, cause: std::io::Error },
+    #[error("a data frame could not be built")]
     Frame(#[from] polars::error::PolarsError),
     /// The drawing library refused.
     #[error("{}: {message}", path.display())]
     Draw { path: PathBuf, message: String },
-    #[error("{}: {source}", path.display())]
-    Splice { path: PathBuf, source: SpliceError },
+    #[error("{}: {cause}", path.display())]
+    Splice { path: PathBuf, cause: SpliceError },
 }

@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod blocks;
 pub mod derived;
 pub mod error;
+pub mod figure;
 pub mod grid;
 pub mod metric;
 pub mod render;
@@ -22,6 +23,7 @@ use crate::record::store::Row;
 use crate::record::{CounterRow, Sample, TornLine, read_manifest, read_rows};
 use analysis::Analysis;
 pub use error::ReportError;
+use figure::FIGURES;
 use grid::Grid;
 use table::{TABLES, Table};
 
@@ -76,6 +78,13 @@ impl Report {
             writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
             writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
         }
+        for chart in FIGURES.iter().flat_map(|figure| figure.charts(analysis)).filter(|chart| !chart.is_empty()) {
+            let name = format!("figures/{}", chart.name);
+            writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
+            writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
+            figure::png(&chart, &dir.join(format!("{name}.png")))?;
+            writer.files.push(PathBuf::from(format!("{name}.png")));
+        }
         Ok(ReportSummary { files: writer.files, torn: self.torn.clone() })
     }
 
@@ -109,7 +118,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReportError> {
         let path = self.dir.join(name);
-        let io = |source| ReportError::Io { path: path.clone(), source };
+        let io = |cause| ReportError::Io { path: path.clone(), cause };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(io)?;
         }

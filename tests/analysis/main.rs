@@ -2,4 +2,5 @@
 
 mod record;
 mod report;
+mod statistics;
 mod synthetic;

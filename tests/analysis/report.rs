@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use septet::cli::Exit;
 use septet::report::analysis::{Analysis, CellStatus, Outcome};
+use septet::report::figure::{self, FIGURES};
 use septet::report::metric::{KERNEL_TIME, TOKEN_TIME};
 use septet::report::{Report, build, render, table};
 use septet::stats::verdict::Verdict;
@@ -151,4 +153,57 @@ fn derived_csv_files() {
     insta::assert_snapshot!(lines(cells));
     let contrasts = septet::report::derived::contrasts_csv(&report.analysis).expect("contrasts");
     insta::assert_snapshot!(lines(contrasts));
+}
+
+/// `bench report DIR --splice FILE`, from arguments to files and exit code.
+#[test]
+fn the_command_reports_and_splices() {
+    let (dir, _) = run(false);
+    let readme = dir.path().join("README.md");
+    let bench = |readme: &Path| {
+        let words =
+            ["bench".as_ref(), "report".as_ref(), dir.path().as_os_str(), "--splice".as_ref(), readme.as_os_str()];
+        septet::cli::main(words.map(std::ffi::OsStr::to_owned))
+    };
+    fs::write(&readme, "# Results\n").expect("a writable file");
+    assert_eq!(bench(&readme), Exit::BadInput, "no markers");
+    let markers = |name: &str| format!("<!-- BEGIN septet:{name} -->\n<!-- END septet:{name} -->\n");
+    fs::write(&readme, format!("# Results\n{}{}", markers("claims"), markers("ladder"))).expect("a writable file");
+    assert_eq!(bench(&readme), Exit::Pass);
+    let text = fs::read_to_string(&readme).expect("a README");
+    assert!(text.contains("**not held**") && text.contains("| ladder | tiny | unpack=lut |"), "{text}");
+    assert!(dir.path().join("figures/ladder-ladder.png").exists());
+}
+
+/// A run may hold nothing yet; its report says so instead of failing.
+#[test]
+fn a_run_without_blocks_has_an_empty_report() {
+    let (dir, _) = run(false);
+    let path = dir.path().join("samples.csv");
+    let header = fs::read_to_string(&path).expect("samples").lines().next().expect("a header").to_owned() + "\n";
+    fs::write(&path, header).expect("a writable file");
+    fs::remove_file(dir.path().join("counters.csv")).expect("a removable file");
+    let summary = build(dir.path()).expect("a report");
+    assert!(summary.files.iter().any(|file| file.ends_with("tables/arms.md")));
+    let report = Report::read(dir.path()).expect("a run");
+    assert!(report.analysis.cells.iter().all(|cell| cell.status == CellStatus::Missing));
+}
+
+/// The raster and vector figures are drawn from one layout: nothing reaches beyond the canvas.
+#[test]
+fn texts_of_figures_stay_on_the_canvas() {
+    let (dir, report) = run(true);
+    for chart in FIGURES.iter().flat_map(|figure| figure.charts(&report.analysis)) {
+        let svg = figure::svg(&chart, dir.path()).expect("an SVG");
+        let number = |tag: &str, name: &str| -> f64 {
+            let value = tag.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+            value.and_then(|value| value.parse().ok()).expect("a number")
+        };
+        let (width, height) = (number(&svg, "width"), number(&svg, "height"));
+        for tag in svg.split("<text").skip(1) {
+            let (x, y) = (number(tag, "x"), number(tag, "y"));
+            assert!((0.0..=width).contains(&x) && (0.0..=height).contains(&y), "{}: {tag}", chart.name);
+        }
+        assert!(svg.contains("@font-face") && !svg.contains("NaN"));
+    }
 }

@@ -337,6 +337,6 @@ fn counter_rows(truth: &Truth) -> [CounterRow; 3] {
 }
 
 /// A standard normal deviate (Irwin and Hall: twelve uniforms).
-fn gaussian(random: &mut Pcg64) -> f64 {
+pub fn gaussian(random: &mut Pcg64) -> f64 {
     (0..12).map(|_| random.next_u64() as f64 / u64::MAX as f64).sum::<f64>() - 6.0
 }

@@ -1,4 +1,4 @@
-//! One [`Grid`], three notations.
+//! One [`Grid`](super::grid::Grid), three notations.
 
 mod csv;
 mod latex;

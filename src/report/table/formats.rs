@@ -8,8 +8,8 @@ use crate::report::grid::Grid;
 use crate::report::metric::{TOKEN_TIME, TOKENS_PER_S};
 use crate::report::text;
 
-/// Factor whose levels are the rows.
-const FORMAT: &str = "format";
+/// Factors whose levels are the rows: codes, and how many of them share a scale.
+const FORMAT: [&str; 2] = ["format", "granularity"];
 
 const HEADINGS: [&str; 9] =
     ["Workload", "Format", "Bits/weight >", "PPL vs. f32 >", "KLD >", "Top-1 >", "Fastest arm", "Speed >", "GB/s >"];
@@ -30,15 +30,14 @@ impl Table for Formats {
         let mut grid = Grid::new(self.title(), &HEADINGS);
         for workload in &analysis.manifest.plan.workloads {
             let here = || analysis.cells.iter().filter(|result| result.cell.workload == workload.name);
-            let formats: BTreeSet<&String> = here().filter_map(|result| result.cell.factors.get(FORMAT)).collect();
-            for format in formats {
-                let cells: Vec<&CellResult> =
-                    here().filter(|result| result.cell.factors.get(FORMAT) == Some(format)).collect();
+            let formats: BTreeSet<String> = here().map(format).collect();
+            for name in formats {
+                let cells: Vec<&CellResult> = here().filter(|result| format(result) == name).collect();
                 let quality = |f: fn(&CellResult) -> Option<f64>| cells.iter().find_map(|result| f(result));
                 let fastest = fastest(&cells);
                 grid.push([
                     workload.name.as_str().into(),
-                    format.as_str().into(),
+                    name.as_str().into(),
                     bits(&cells).into(),
                     text::or_none(quality(|r| r.facts.quality.perplexity_ratio), |ppl| format!("×{ppl:.3}")).into(),
                     text::or_none(quality(|r| r.facts.quality.kld), |kld| format!("{kld:.3}")).into(),
@@ -53,6 +52,13 @@ impl Table for Formats {
         grid.notes.push("The fastest arm is picked after the measurement: a description, not a test.".to_owned());
         grid
     }
+}
+
+/// Name of the format of a cell: `w3p5 g128`.
+fn format(result: &CellResult) -> String {
+    let levels: Vec<&str> =
+        FORMAT.iter().filter_map(|name| result.cell.factors.get(*name)).map(String::as_str).collect();
+    levels.join(" ")
 }
 
 /// The citable cell with the shortest median unit.

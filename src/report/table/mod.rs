@@ -6,7 +6,7 @@ mod combinations;
 mod counters;
 mod formats;
 mod ladders;
-mod notes;
+pub mod notes;
 mod null;
 mod one_factor;
 

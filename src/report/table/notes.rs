@@ -1,6 +1,7 @@
 //! What has to stand below every table: how many blocks, which interval, which correction, which
 //! machine, and whether the run may be cited at all.
 
+use crate::plan::expand::MIN_BLOCKS;
 use crate::plan::{Contrast, Protocol};
 use crate::report::analysis::Analysis;
 use crate::report::text;
@@ -8,25 +9,16 @@ use crate::report::text;
 /// Marks everything made from a shortened run.
 pub const NOT_CITABLE: &str = "NOT CITABLE (quick run)";
 
-/// Fewer blocks than this are never citable either.
-const MINIMUM_BLOCKS: u32 = 10;
-
 /// Facts of the environment that name the machine, in this order.
 const MACHINE: [&str; 4] = ["cpu", "caches", "memory", "governor"];
 
 /// Notes of a table of contrasts.
 pub fn contrasts(analysis: &Analysis) -> Vec<String> {
     let protocol = &analysis.manifest.plan.protocol;
-    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
-    let blocks: Vec<usize> = counted.map(|judged| judged.effect.n_blocks).collect();
-    let range = match (blocks.iter().min(), blocks.iter().max()) {
-        (Some(low), Some(high)) if low == high => format!("n = {low} blocks"),
-        (Some(low), Some(high)) => format!("n = {low} to {high} blocks"),
-        _ => "no complete block".to_owned(),
-    };
     let method = format!(
-        "{range} of {} planned, each a fresh process. Ratio = time of the reference / time of the arm, above 1 the \
+        "{} of {} planned, each a fresh process. Ratio = time of the reference / time of the arm, above 1 the \
          arm is faster: geometric mean over blocks [{} Student t interval of the in-block log ratios].",
+        blocks(analysis),
         protocol.blocks,
         text::percent(protocol.confidence),
     );
@@ -47,21 +39,47 @@ pub fn cells(analysis: &Analysis) -> Vec<String> {
 
 /// Notes of every table.
 pub fn common(analysis: &Analysis) -> Vec<String> {
+    caveat(&analysis.manifest.plan.protocol).into_iter().chain(provenance(analysis)).collect()
+}
+
+/// Machine and run.
+fn provenance(analysis: &Analysis) -> Vec<String> {
     let environment = &analysis.manifest.environment;
     let machine: Vec<String> =
         MACHINE.iter().filter_map(|key| Some(format!("{key} {}", environment.get(*key)?))).collect();
     let run = format!("Run {} of {}.", analysis.manifest.run_id, analysis.manifest.plan.experiment);
     let machine = (!machine.is_empty()).then(|| format!("Machine: {}.", machine.join("; ")));
-    let machine = machine.into_iter();
-    caveat(&analysis.manifest.plan.protocol).into_iter().chain(machine).chain([run]).collect()
+    machine.into_iter().chain([run]).collect()
+}
+
+/// Small print of a figure: one line on the method, one on the machine.
+pub fn figure(analysis: &Analysis) -> Vec<String> {
+    let protocol = &analysis.manifest.plan.protocol;
+    let method = format!(
+        "Geometric mean over {}, {} Student t interval of in-block log ratios.",
+        blocks(analysis),
+        text::percent(protocol.confidence),
+    );
+    [method].into_iter().chain(provenance(analysis)).collect()
+}
+
+/// How many blocks the contrasts of the run rest on.
+fn blocks(analysis: &Analysis) -> String {
+    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
+    let blocks: Vec<usize> = counted.map(|judged| judged.effect.n_blocks).collect();
+    match (blocks.iter().min(), blocks.iter().max()) {
+        (Some(low), Some(high)) if low == high => format!("{low} blocks"),
+        (Some(low), Some(high)) => format!("{low} to {high} blocks"),
+        _ => "no complete block".to_owned(),
+    }
 }
 
 /// Why the run may not be cited, if so.
 pub fn caveat(protocol: &Protocol) -> Option<String> {
     if protocol.quick {
         Some(NOT_CITABLE.to_owned())
-    } else if protocol.blocks < MINIMUM_BLOCKS {
-        Some(format!("NOT CITABLE ({} blocks planned, the minimum is {MINIMUM_BLOCKS})", protocol.blocks))
+    } else if protocol.blocks < MIN_BLOCKS {
+        Some(format!("NOT CITABLE ({} blocks planned, the minimum is {MIN_BLOCKS})", protocol.blocks))
     } else {
         None
     }
