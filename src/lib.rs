@@ -10,6 +10,7 @@ pub mod arm;
 pub mod axis;
 pub mod cli;
 pub mod digest;
+pub mod mixed;
 pub mod model;
 pub mod plan;
 pub mod pool;

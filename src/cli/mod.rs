@@ -13,6 +13,7 @@ mod list;
 mod nearest;
 mod output;
 mod select;
+mod sensitivity;
 
 pub use exit::Exit;
 
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     List(list::Args),
+    Sensitivity(sensitivity::Args),
 }
 
 impl Command {
@@ -35,6 +37,7 @@ impl Command {
         match self {
             Self::Check(args) => check::run(&args),
             Self::List(args) => list::run(&args),
+            Self::Sensitivity(args) => sensitivity::run(&args),
         }
     }
 }
