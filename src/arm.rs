@@ -5,10 +5,63 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant};
 use thiserror::Error;
 
-use crate::{
-    axis::AXES,
-    model::{Epilogue, Reuse},
-};
+use crate::axis::AXES;
+
+/// Where residual, sum of squares, normalization and quantization happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Epilogue {
+    /// The product stores f32; every step after it is a pass of its own.
+    Separate,
+    /// Residual and sum of squares at the store, the norm inside the next quantization.
+    Fused,
+}
+
+impl Level for Epilogue {
+    const AXIS: &'static str = "epilogue";
+    const ALL: &'static [Self] = &[Self::Separate, Self::Fused];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Separate => "separate",
+            Self::Fused => "fused",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Separate => "residual, sum of squares, norm and quantization are passes of their own",
+            Self::Fused => "residual and sum of squares at the store, the norm inside the next quantization",
+        }
+    }
+}
+
+/// How often an operand is quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ActivationUse {
+    /// Anew for each projection that reads it.
+    Requantize,
+    /// Once; q, k and v share it, and so do gate and up.
+    Cached,
+}
+
+impl Level for ActivationUse {
+    const AXIS: &'static str = "activations";
+    const ALL: &'static [Self] = &[Self::Requantize, Self::Cached];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Requantize => "requantize",
+            Self::Cached => "cached",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Requantize => "an operand is quantized anew for each projection",
+            Self::Cached => "an operand is quantized once and shared",
+        }
+    }
+}
 
 /// The format of an arm: one for all tensors, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,7 +103,7 @@ pub struct Arm {
     pub isa: Isa,
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
-    pub activations: Reuse,
+    pub activations: ActivationUse,
 }
 
 /// The `isa` level that stands for the widest instruction set of this CPU.
@@ -78,7 +131,7 @@ impl Arm {
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
         epilogue: Epilogue::Separate,
-        activations: Reuse::Requantize,
+        activations: ActivationUse::Requantize,
     };
 
     /// This arm with one axis at another level; `isa = widest` stands for this CPU's widest.
@@ -96,7 +149,7 @@ impl Arm {
             Isa::AXIS => self.isa = Isa::parse(level)?,
             Prefetch::AXIS => self.prefetch = Prefetch::parse(level)?,
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
-            Reuse::AXIS => self.activations = Reuse::parse(level)?,
+            ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
             _ => return Err(AssignError::Axis { found: axis.to_owned() }),
         }
         Ok(self)
@@ -113,7 +166,7 @@ impl Arm {
             (Isa::AXIS, self.isa.name()),
             (Prefetch::AXIS, self.prefetch.name()),
             (Epilogue::AXIS, self.epilogue.name()),
-            (Reuse::AXIS, self.activations.name()),
+            (ActivationUse::AXIS, self.activations.name()),
         ];
         levels.into_iter().map(|(axis, level)| (axis.to_owned(), level.to_owned())).collect()
     }

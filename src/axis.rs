@@ -5,10 +5,7 @@
 
 use septet_kernels::{Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll};
 
-use crate::{
-    arm::ArmFormat,
-    model::{Epilogue, Reuse},
-};
+use crate::arm::{ActivationUse, ArmFormat, Epilogue};
 
 /// Every axis, compiled ones first.
 pub static AXES: &[Axis] = &[
@@ -20,7 +17,7 @@ pub static AXES: &[Axis] = &[
     Axis::data::<Granularity>(),
     Axis::data::<Prefetch>(),
     Axis::data::<Epilogue>(),
-    Axis::data::<Reuse>(),
+    Axis::data::<ActivationUse>(),
 ];
 
 /// A factor: its name and its levels.

@@ -2,8 +2,9 @@
 //!
 //! A decoder calls it hundreds of times per token, so a call allocates nothing, workers spin for a
 //! short while before they sleep, and ownership is static: worker `w` of `n` owns one contiguous run
-//! of 64-row tiles, the same in every call, so that its weights stay in its caches. Which worker
-//! computes a row never changes the row's value.
+//! of 64-row tiles, the same in every call, so that its weights stay in its caches. Only a part that
+//! its worker has not begun when the caller is done with its own, because the system runs something
+//! else, is taken over by the caller. Which thread computes a row never changes the row's value.
 //!
 //! The unsafe code of this crate is here: lending a closure on the caller's stack to threads that
 //! outlive it, and cutting one slice into disjoint mutable parts.
@@ -20,9 +21,9 @@ use std::thread::{self, JoinHandle, Thread};
 
 use septet_kernels::ops::lanes::TILE;
 
-/// Polls before a waiting thread parks: some microseconds, about the gap between two products of
-/// one token.
-const SPINS: u32 = 4096;
+/// Polls before a waiting thread parks: about 0.2 ms, longer than what lies between two products of
+/// a token. Waking a parked thread takes as long as a product of a small layer.
+const SPINS: u32 = 1 << 14;
 
 /// What a call lends to the workers; valid while [`Shared::running`] is not zero.
 #[derive(Clone)]
@@ -37,15 +38,18 @@ struct Shared {
     epoch: AtomicUsize,
     /// Workers that have not finished the current call.
     running: AtomicUsize,
+    /// For each worker but the caller, the last call whose part was begun, by it or by the caller.
+    begun: Vec<AtomicUsize>,
     stop: AtomicBool,
     call: UnsafeCell<Option<Call>>,
-    /// The first panic of a worker in the current call.
+    /// The first panic in the current call.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 // SAFETY: `call` is the only field that is not `Sync`. It is written only by the thread that holds
-// `ThreadPool::turn` while `running` is zero, and read only by workers after they have seen, with
-// Acquire, the change of `epoch` that the writer made afterwards with Release.
+// `ThreadPool::turn` while `running` is zero. It is read only by a worker that has seen, with
+// Acquire, the change of `epoch` that the writer made afterwards with Release, and that then won
+// `begin` for this epoch: it counts in `running` until it is done.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the pointer in `call` is to a `Sync` closure.
 unsafe impl Send for Shared {}
@@ -69,6 +73,7 @@ impl ThreadPool {
             shared: Arc::new(Shared {
                 epoch: AtomicUsize::new(0),
                 running: AtomicUsize::new(0),
+                begun: (1..threads).map(|_| AtomicUsize::new(0)).collect(),
                 stop: AtomicBool::new(false),
                 call: UnsafeCell::new(None),
                 panic: Mutex::new(None),
@@ -89,19 +94,24 @@ impl ThreadPool {
         self.workers.len() + 1
     }
 
-    /// Runs `body(w)` for every worker `w`, and returns when all have returned.
+    /// Runs `body(w)` on every worker `w`, and returns when all have returned.
     ///
     /// # Panics
     ///
     /// With the panic of a worker, after all have finished. The pool stays usable.
     pub fn run(&self, body: &(dyn Fn(usize) + Sync)) {
+        self.call(body, false);
+    }
+
+    /// As [`ThreadPool::run`]; with `take_over`, the caller runs parts that no worker has begun.
+    fn call(&self, body: &(dyn Fn(usize) + Sync), take_over: bool) {
         if self.workers.is_empty() {
             return body(0);
         }
         let _turn = lock(&self.turn);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes. The pointer is used by workers only while they count
-        // in `running`, and this function does not return or unwind before that is zero.
+        // SAFETY: only the lifetime changes. Workers use the reference only while they count in
+        // `running`, and this function does not return or unwind before that is zero.
         let body: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(body) };
         // SAFETY: `turn` is held and `running` is zero, so nobody else touches the cell (see
         // `Sync for Shared`).
@@ -109,14 +119,22 @@ impl ThreadPool {
             *shared.call.get() = Some(Call { body, caller: thread::current() });
         }
         shared.running.store(self.workers.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::Release);
+        let epoch = shared.epoch.fetch_add(1, Ordering::Release).wrapping_add(1);
         for worker in &self.workers {
             worker.thread().unpark();
         }
-        let own = catch_unwind(AssertUnwindSafe(|| body(0)));
+        shared.run_part(body, 0);
+        if take_over {
+            for index in 1..self.threads() {
+                if shared.begin(index, epoch) {
+                    shared.run_part(body, index);
+                    shared.running.fetch_sub(1, Ordering::AcqRel);
+                }
+            }
+        }
         wait_until(|| shared.running.load(Ordering::Acquire) == 0);
         let panic = lock(&shared.panic).take();
-        if let Some(panic) = own.err().or(panic) {
+        if let Some(panic) = panic {
             resume_unwind(panic);
         }
     }
@@ -155,13 +173,13 @@ impl ThreadPool {
         assert!(scratch.len() >= threads, "one scratch for each worker");
         assert!(per_tile.is_empty() || per_tile.len() == tiles);
         let (rows, per_tile, scratch) = (Parts::new(rows), Parts::new(per_tile), Parts::new(scratch));
-        self.run(&|worker| {
+        let part = |worker| {
             let own = owned_tiles(worker, threads, tiles);
             if own.is_empty() {
                 return;
             }
             // SAFETY: `owned_tiles` gives workers disjoint ranges of tiles, hence of rows and of
-            // per-tile elements; `run` calls each worker once and returns before the slices are
+            // per-tile elements; `call` runs each part once and returns before the slices are
             // usable again. Ranges are cut to the slices by `part`.
             let (rows, per_tile, scratch) = unsafe {
                 (
@@ -171,7 +189,8 @@ impl ThreadPool {
                 )
             };
             body(own, rows, per_tile, &mut scratch[0]);
-        });
+        };
+        self.call(&part, true);
     }
 }
 
@@ -188,28 +207,43 @@ impl Drop for ThreadPool {
 }
 
 impl Shared {
-    /// The life of worker `index`: wait for a call, run it, report.
+    /// The life of worker `index`: wait for a call, run its part, report.
     fn work(&self, index: usize) {
         let mut seen = 0;
         loop {
             wait_until(|| self.epoch.load(Ordering::Acquire) != seen);
-            seen = seen.wrapping_add(1);
+            seen = self.epoch.load(Ordering::Acquire);
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            // SAFETY: `epoch` changed (Acquire above) and this worker still counts in `running`, so
-            // the caller has written the cell and will not write it again before we finish.
+            if !self.begin(index, seen) {
+                continue;
+            }
+            // SAFETY: `epoch` was read with Acquire and `begin` won, so the caller has written the
+            // cell and does not write it again before this worker has left `running`.
             let Some(call) = (unsafe { (*self.call.get()).clone() }) else {
                 return;
             };
-            // SAFETY: the caller keeps the closure alive until `running` is zero.
-            let body = unsafe { &*call.body };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(index))) {
-                lock(&self.panic).get_or_insert(panic);
-            }
+            // SAFETY: the caller keeps the closure alive until this worker has left `running`.
+            self.run_part(unsafe { &*call.body }, index);
             if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
                 call.caller.unpark();
             }
+        }
+    }
+
+    /// Whether the part of worker `index` in call `epoch` is for the asking thread to run: true for
+    /// the first that asks. Every part of the call before has begun.
+    fn begin(&self, index: usize, epoch: usize) -> bool {
+        self.begun[index - 1]
+            .compare_exchange(epoch.wrapping_sub(1), epoch, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Runs one part and keeps its panic for the caller.
+    fn run_part(&self, body: &(dyn Fn(usize) + Sync), index: usize) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(index))) {
+            lock(&self.panic).get_or_insert(panic);
         }
     }
 }
@@ -310,11 +344,28 @@ mod tests {
     }
 
     #[test]
+    fn run_uses_every_thread_once() {
+        let pool = ThreadPool::new(3).expect("threads");
+        let ids = Mutex::new(Vec::new());
+        pool.run(&|_| lock(&ids).push(thread::current().id()));
+        let mut ids = ids.into_inner().expect("no panic");
+        ids.sort_by_key(|id| format!("{id:?}"));
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
+    }
+
+    #[test]
     fn a_panic_reaches_the_caller_and_the_pool_survives() {
         let pool = ThreadPool::new(2).expect("threads");
         for culprit in [0, 1] {
             let result = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(&|worker| assert_ne!(worker, culprit, "on purpose"));
+            }));
+            assert!(result.is_err());
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                pool.for_tiles(&mut [0.0; 2 * TILE], &mut [(); 2], |tiles, _, ()| {
+                    assert_ne!(tiles.start, culprit, "on purpose");
+                });
             }));
             assert!(result.is_err());
         }

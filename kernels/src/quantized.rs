@@ -29,7 +29,7 @@ pub struct QuantizedMatrix {
 impl QuantizedMatrix {
     /// Rounds `weights` (row-major, `rows × cols`) to the nearest codes.
     ///
-    /// The scale of each group is the best of [`SCALE_CANDIDATES`] shrinkages of the absolute
+    /// The scale of each group is the best of twenty shrinkages of the absolute
     /// maximum by squared error: at 3 bits, clipping a few large weights costs less than a coarse
     /// step for all others.
     ///
@@ -91,7 +91,9 @@ impl QuantizedMatrix {
         }
         let unit = 1.0 / ((cols as f32).sqrt() * fields.code_deviation());
         for bits in &mut matrix.scales {
-            *bits = f16::from_f32(unit * (0.5 + random.unit_f32())).to_bits();
+            // Codes have mean −½; scales of either sign give weights the mean of trained ones.
+            let sign = if random.next() & 1 == 0 { 1.0 } else { -1.0 };
+            *bits = f16::from_f32(sign * unit * (0.5 + random.unit_f32())).to_bits();
         }
         Ok(matrix)
     }
@@ -245,7 +247,7 @@ struct Region {
 }
 
 /// Shrinkages of the absolute maximum that are tried for each scale, in steps of 1/32.
-pub const SCALE_CANDIDATES: u32 = 20;
+const SCALE_CANDIDATES: u32 = 20;
 
 /// The scale (f16 bits) with the least squared error over the rows of a region.
 fn best_scale<'a>(fields: Fields, rows: impl Iterator<Item = &'a [f32]> + Clone) -> Result<u16, QuantizeError> {

@@ -1,8 +1,8 @@
 //! Every kernel of the crate, in one place.
 //!
-//! The functions of [`Registry`] form a staircase: each is one axis with its values in plain sight,
-//! and calls the next. A new format or layout is a line in [`all`], a new strategy a line in
-//! [`Registry::stored`], a new instruction set a line in [`Registry::vector`].
+//! The functions of `Registry` form a staircase: each is one axis with its values in plain sight,
+//! and calls the next. A new format or layout is a line in `all`, a new strategy a line in
+//! `Registry::stored`, a new instruction set a line in `Registry::vector`.
 
 use std::sync::LazyLock;
 

@@ -7,6 +7,15 @@ use crate::{
     scale,
 };
 
+/// Where the weight scales of a row are.
+#[derive(Clone, Copy)]
+pub(crate) struct RowScales {
+    /// Index of the first segment's scale.
+    first: usize,
+    /// From one segment's scale to the next: 0 where they share one.
+    step: usize,
+}
+
 /// Rows `first_row .. first_row + out.len()` of a matrix, and where their products go.
 ///
 /// [`RowBlock::new`] checks every length that the kernels rely on; the fields stay private, so that
@@ -111,12 +120,19 @@ impl<'a> RowBlock<'a> {
         self.activations.sums()[segment]
     }
 
+    /// Where the scales of a row are: asked once a row, so that no segment tests the granularity.
+    #[inline(always)]
+    pub(crate) fn row_scales(&self, row: usize) -> RowScales {
+        let index = |segment| self.granularity.scale_index(self.first_row + row, segment, self.segments);
+        RowScales { first: index(0), step: index(1) - index(0) }
+    }
+
     /// One step of the canonical order: `acc + integer · (weight scale · activation scale)`, each
     /// operation rounded.
     #[inline(always)]
-    pub(crate) fn accumulate(&self, acc: f32, row: usize, segment: usize, integer: i32) -> f32 {
-        let index = self.granularity.scale_index(self.first_row + row, segment, self.segments);
-        let scale = scale::to_f32(self.scales[index]) * self.activations.scales()[segment];
+    pub(crate) fn accumulate(&self, acc: f32, scales: RowScales, segment: usize, integer: i32) -> f32 {
+        let scale =
+            scale::to_f32(self.scales[scales.first + segment * scales.step]) * self.activations.scales()[segment];
         acc + integer as f32 * scale
     }
 

@@ -7,11 +7,16 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+mod asm;
+mod block;
 mod check;
 mod exit;
+mod generate;
 mod list;
 mod nearest;
 mod output;
+mod report;
+mod run;
 mod select;
 mod sensitivity;
 
@@ -27,16 +32,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Asm(asm::Args),
+    #[command(hide = true)]
+    Block(block::Args),
     Check(check::Args),
+    Generate(generate::Args),
     List(list::Args),
+    Report(report::Args),
+    Run(run::Args),
     Sensitivity(sensitivity::Args),
 }
 
 impl Command {
     fn run(self) -> miette::Result<Exit> {
         match self {
+            Self::Asm(args) => asm::run(&args),
+            Self::Block(args) => block::run(&args),
             Self::Check(args) => check::run(&args),
+            Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
+            Self::Report(args) => report::run(&args),
+            Self::Run(args) => run::run(&args),
             Self::Sensitivity(args) => sensitivity::run(&args),
         }
     }

@@ -7,7 +7,10 @@ use septet_kernels::{Level, Variant};
 use thiserror::Error;
 
 use super::nearest::nearest;
-use crate::axis::{AXES, Axis};
+use crate::{
+    arm::Arm,
+    axis::{AXES, Axis},
+};
 
 /// The flag, to be flattened into the arguments of a command.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -55,6 +58,12 @@ impl Selection {
     /// Whether the level is among those chosen for its axis.
     pub fn allows<L: Level>(&self, level: L) -> bool {
         self.0.get(L::AXIS).is_none_or(|chosen| chosen.contains(&level.name()))
+    }
+
+    /// Whether every level of the arm is allowed.
+    pub fn keeps(&self, arm: &Arm) -> bool {
+        let factors = arm.factors();
+        self.0.iter().all(|(axis, chosen)| factors.get(*axis).is_some_and(|level| chosen.contains(&level.as_str())))
     }
 
     /// Whether the point lies in the selection.

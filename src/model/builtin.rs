@@ -12,7 +12,8 @@ pub const NAME: &str = "tiny";
 
 const CONFIG: &[u8] = include_bytes!("../../models/tiny/config.json");
 const TOKENIZER: &[u8] = include_bytes!("../../models/tiny/tokenizer.json");
-const WEIGHTS: &[u8] = include_bytes!("../../models/tiny/model.safetensors");
+/// The weights as stored.
+pub const WEIGHTS: &[u8] = include_bytes!("../../models/tiny/model.safetensors");
 
 /// Loads the built-in model.
 ///

@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub use config::Config;
 pub use decoder::Decoder;
 pub use error::Error;
-pub use execution::{Epilogue, Execution, KernelChoice, Reuse};
+pub use execution::{Execution, KernelChoice};
 pub use linear::{Linear, LinearSet, Place, Role, Storage};
 pub use sampler::Sampler;
 pub use tokenizer::Tokenizer;

@@ -8,10 +8,11 @@ use septet_kernels::ops::{lanes, linear, norm};
 use septet_kernels::{Activations, BoundKernel, GemvJob, NonFinite, Output, PackedMatrix, Scratch, Variant, registry};
 
 use super::error::Error;
-use super::execution::{Epilogue, Execution, Reuse};
+use super::execution::Execution;
 use super::linear::Linear;
 use super::residual::Residual;
 use super::weights::Matrix;
+use crate::arm::{ActivationUse, Epilogue};
 
 /// Time spent inside linear kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -232,7 +233,7 @@ impl Quantized {
         normalized: &mut Normalized,
     ) -> Result<&Activations, NonFinite> {
         let wanted = Some((operand.number, segment));
-        if execution.activations == Reuse::Requantize || self.holds != wanted {
+        if execution.activations == ActivationUse::Requantize || self.holds != wanted {
             self.holds = None;
             match (operand.source, execution.epilogue) {
                 (Source::Normed { x, weight, inv_rms }, Epilogue::Fused) => {

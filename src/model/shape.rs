@@ -80,6 +80,33 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
+impl Preset {
+    /// Weights of the linear layers of one layer.
+    pub fn weights(&self) -> usize {
+        let config = self.config(1);
+        Role::ALL.iter().map(|role| role.shape(&config)).map(|(rows, cols)| rows * cols).sum()
+    }
+
+    /// The configuration of a shape model of `layers` layers: no head, and one token.
+    pub fn config(&self, layers: usize) -> Config {
+        Config {
+            hidden: self.hidden,
+            ffn: self.ffn,
+            layers,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            vocab: 1,
+            context: CONTEXT,
+            norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            tied_head: false,
+            bos: None,
+            eos: Vec::new(),
+        }
+    }
+}
+
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
@@ -112,7 +139,11 @@ impl ShapeModel {
     /// # Errors
     ///
     /// When `layers` or `copies` is zero, or the layout of `storage` is not offered for its format.
-    pub fn new(preset: &Preset, layers: usize, copies: usize, seed: u64,
+    pub fn new(
+        preset: &Preset,
+        layers: usize,
+        copies: usize,
+        seed: u64,
         storage: impl Fn(Place) -> Storage,
     ) -> Result<Self, Error> {
         for (what, found) in [("the number of layers", layers), ("the number of copies", copies)] {
@@ -140,21 +171,7 @@ impl ShapeModel {
 
 /// Everything but the linear layers. The "embedding" has one row: the vector that every token is.
 fn parts(preset: &Preset, layers: usize, seed: u64) -> ModelParts {
-    let config = Config {
-        hidden: preset.hidden,
-        ffn: preset.ffn,
-        layers,
-        heads: preset.heads,
-        kv_heads: preset.kv_heads,
-        head_dim: preset.head_dim,
-        vocab: 1,
-        context: CONTEXT,
-        norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        tied_head: false,
-        bos: None,
-        eos: Vec::new(),
-    };
+    let config = preset.config(layers);
     let ones = vec![1.0; preset.hidden];
     let norms = LayerNorms { attention: ones.clone(), ffn: ones.clone() };
     ModelParts {

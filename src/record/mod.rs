@@ -1,7 +1,11 @@
 //! What a run writes: append-only rows and one manifest.
 
+pub mod error;
 pub mod manifest;
 pub mod row;
+pub mod store;
 
+pub use error::RecordError;
 pub use manifest::{CellFacts, Manifest, Quality};
-pub use row::{CounterRow, CounterStatus, Phase, Sample};
+pub use row::{CounterRow, CounterStatus, FailureRow, PartialSample, Phase, Sample};
+pub use store::{RowWriter, TornLine, read_manifest, read_rows, write_manifest};

@@ -90,3 +90,19 @@ pub struct CounterRow {
     /// Why there is no value and what would give one; empty otherwise.
     pub reason: String,
 }
+
+/// A sample of a block that did not finish: kept for inspection, part of no estimate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PartialSample(pub Sample);
+
+/// A cell that is not timed any more, and why: it failed its check, crashed, hung, or computed
+/// something else than the other arms of its format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureRow {
+    pub cell_id: String,
+    /// The block that it voided; the first if it never ran.
+    pub block: u32,
+    pub reason: String,
+}

@@ -8,10 +8,16 @@ use std::{
     io::{self, Write},
 };
 
-use septet_kernels::SplitMix64;
+use septet_kernels::{Level, SplitMix64};
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, evidence::Evidence, machine, roof::Roof, stage::{Repetition, Stage}};
+use super::{
+    RunError,
+    evidence::Evidence,
+    machine,
+    roof::Roof,
+    stage::{Repetition, Stage},
+};
 use crate::{
     arm::{Arm, ArmFormat},
     plan::{Cell, Plan, Residency, Workload},
@@ -172,8 +178,8 @@ fn metrics(workload: &Workload, repetition: &Repetition) -> Vec<(&'static str, f
     let mut metrics =
         vec![("token_time", tokens.iter().sum::<f64>() / units), ("kernel_time", repetition.kernel_ns as f64 / units)];
     if workload.residency == Residency::Cache {
-        metrics.push(("token_latency_p50", summary::quantile(&tokens, 0.50)));
-        metrics.push(("token_latency_p95", summary::quantile(&tokens, 0.95)));
+        metrics.push(("token_latency_p50", summary::quantile(&tokens, 0.50).unwrap_or(0.0)));
+        metrics.push(("token_latency_p95", summary::quantile(&tokens, 0.95).unwrap_or(0.0)));
     }
     metrics
 }

@@ -79,7 +79,10 @@ pub fn environment() -> BTreeMap<String, String> {
         ("cpu_flags", cpu("flags")),
         ("microcode", cpu("microcode")),
         ("cores", Some(cores().to_string())),
-        ("caches", Some(caches().iter().map(|(name, b)| format!("{name} {} KiB", b >> 10)).collect::<Vec<_>>().join(", "))),
+        (
+            "caches",
+            Some(caches().iter().map(|(name, b)| format!("{name} {} KiB", b >> 10)).collect::<Vec<_>>().join(", ")),
+        ),
         ("memory", fs::read_to_string("/proc/meminfo").ok().and_then(|m| m.lines().next().map(str::to_owned))),
         ("os_kernel", file("/proc/sys/kernel/osrelease")),
         ("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),

@@ -3,17 +3,19 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
-use septet_kernels::{Granularity, Layout};
+use septet_kernels::{Format, Granularity, Layout};
 
-use super::RunError;
+use super::{RunError, machine};
 use crate::{
     arm::{Arm, ArmFormat},
     mixed::MixedFormats,
     model::{
-        Checkpoint, Decoder, Error as ModelError, Execution, KernelChoice, LinearSet, ModelParts, Place, Storage,
-        builtin, sampler::most_likely, shape::{Preset, ShapeModel},
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Place, Storage, builtin,
+        sampler::most_likely,
+        shape::{Preset, ShapeModel},
+        weights,
     },
-    plan::{Source, Workload},
+    plan::{Plan, Source, Workload},
     pool::ThreadPool,
 };
 
@@ -76,7 +78,7 @@ impl Stage {
                     return Err(ModelError::PromptTooLong { tokens: prompt.len() + tokens, context }.into());
                 }
                 let stored = |stored: Stored| {
-                    let storage = storage(stored, checkpoint.parts.config.layers)?;
+                    let storage = storage(stored, &checkpoint.parts.config)?;
                     Ok((stored, vec![checkpoint.linears.stored(storage)?]))
                 };
                 let sets = wanted.into_iter().map(stored).collect::<Result<_, RunError>>()?;
@@ -85,9 +87,10 @@ impl Stage {
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
                 let copies = copies.unwrap_or(*planned);
+                let config = preset.config(*layers);
                 let mut models = Vec::new();
                 for stored in wanted {
-                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, *layers)?)?;
+                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, &config)?)?;
                     models.push((stored, model));
                 }
                 let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
@@ -113,13 +116,7 @@ impl Stage {
     /// # Errors
     /// No kernel for the arm on this CPU.
     pub fn decoder(&self, arm: &Arm) -> Result<Decoder, RunError> {
-        let execution = Execution {
-            pool: Arc::clone(&self.pool),
-            kernel: KernelChoice { unpack: arm.unpack, unroll: arm.unroll, isa: arm.isa },
-            prefetch: arm.prefetch,
-            epilogue: arm.epilogue,
-            activations: arm.activations,
-        };
+        let execution = Execution::of(arm, Arc::clone(&self.pool));
         let positions = if self.prompt.is_empty() { usize::MAX } else { self.prompt.len() + self.tokens };
         Ok(Decoder::new(Arc::clone(&self.parts), self.sets_of(arm).to_vec(), execution, positions)?)
     }
@@ -148,10 +145,41 @@ impl Stage {
 
     fn sets_of(&self, arm: &Arm) -> &[LinearSet] {
         let stored = Stored::from(arm);
-        let (_, sets) =
-            self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
+        let (_, sets) = self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
         sets
     }
+}
+
+/// Bytes of all copies of a shape workload in every stored form that its cells need, and of the
+/// buffer that measures its roof.
+///
+/// # Errors
+/// A preset that does not exist.
+pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
+    let Source::Shape { preset, layers, copies, .. } = &workload.source else { return Ok(0) };
+    let weights = preset.parse::<Preset>()?.weights() * layers;
+    let cells = plan.cells.iter().filter(|cell| cell.workload == workload.name);
+    let mut stored = Vec::new();
+    for cell in cells {
+        let form = Stored::from(&Arm::from_factors(&cell.factors)?);
+        if !stored.contains(&form) {
+            stored.push(form);
+        }
+    }
+    // No stored form takes more than a byte for a pair and an f16 scale for 32 weights.
+    let bytes = weights as f64 * copies.to_owned() as f64 * stored.len() as f64 * 4.5 / 8.0;
+    Ok(bytes as usize)
+}
+
+/// SHA-256 of the weights of a trained model.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
+    let Some(folder) = model else { return Ok(machine::sha256(builtin::WEIGHTS)) };
+    let shards = weights::read_shards(Path::new(folder))?;
+    let bytes: Vec<&[u8]> = shards.iter().map(|(_, bytes)| bytes.as_ref()).collect();
+    Ok(machine::sha256(&bytes.concat()))
 }
 
 /// A trained model: the folder, or the built-in one.
@@ -162,15 +190,18 @@ pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
     model.map_or_else(builtin::load, |folder| Checkpoint::load(Path::new(folder)))
 }
 
-/// How each linear layer of a model of `layers` layers is kept.
-fn storage(stored: Stored, layers: usize) -> Result<impl Fn(Place) -> Storage, RunError> {
-    let mixed = (stored.format == ArmFormat::Mixed).then(|| MixedFormats::builtin(layers)).transpose()?;
+/// How each linear layer of a model of this configuration is kept.
+///
+/// # Errors
+/// No sensitivity table to choose mixed formats by.
+pub fn storage(stored: Stored, config: &Config) -> Result<impl Fn(Place) -> Storage, RunError> {
     let Stored { granularity, layout, format } = stored;
-    Ok(move |place| {
-        let format = match (format, &mixed) {
-            (ArmFormat::Uniform(format), _) => format,
-            (ArmFormat::Mixed, mixed) => mixed.as_ref().map_or(septet_kernels::Format::W4, |m| m.format(place)),
-        };
-        Storage::Quantized { format, layout, granularity }
-    })
+    let format_at: Box<dyn Fn(Place) -> Format> = match format {
+        ArmFormat::Uniform(format) => Box::new(move |_| format),
+        ArmFormat::Mixed => {
+            let mixed = MixedFormats::for_model(config)?;
+            Box::new(move |place| mixed.format(place))
+        }
+    };
+    Ok(move |place| Storage::Quantized { format: format_at(place), layout, granularity })
 }

@@ -1,6 +1,10 @@
 //! What can be wrong with an experiment file, shown at its place.
 
-use std::{io, ops::Range, path::PathBuf};
+use std::{
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use thiserror::Error;
@@ -13,22 +17,28 @@ pub enum SpecError {
     #[diagnostic(help("experiments ship in `experiments/`; `bench run experiments/ablation.toml` runs the main one"))]
     Unreadable { path: PathBuf, source: io::Error },
     /// A key or value is wrong.
-    #[error("{message}")]
-    At {
-        message: String,
-        #[source_code]
-        text: NamedSource<String>,
-        #[label("here")]
-        span: SourceSpan,
-        #[help]
-        help: Option<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Misplaced(Box<Misplaced>),
+}
+
+/// Something in the file that does not make sense, with its place.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{message}")]
+pub struct Misplaced {
+    message: String,
+    #[source_code]
+    text: NamedSource<String>,
+    #[label("here")]
+    span: SourceSpan,
+    #[help]
+    help: Option<String>,
 }
 
 impl SpecError {
     /// An error at `span` of the file's text.
-    pub fn at(path: &std::path::Path, text: &str, span: Range<usize>, message: String, help: Option<String>) -> Self {
+    pub fn at(path: &Path, text: &str, span: Range<usize>, message: String, help: Option<String>) -> Self {
         let text = NamedSource::new(path.display().to_string(), text.to_owned());
-        Self::At { message, text, span: span.into(), help }
+        Self::Misplaced(Box::new(Misplaced { message, text, span: span.into(), help }))
     }
 }

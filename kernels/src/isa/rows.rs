@@ -92,20 +92,25 @@ fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFE
 {
     let segments = block.segments();
     for row in 0..block.rows() {
+        let scales = block.row_scales(row);
         let mut acc = 0.0;
         let mut segment = 0;
         while segment + UNROLL <= segments {
-            let lanes: [V::Ints; UNROLL] =
-                core::array::from_fn(|u| segment_lanes::<F, L, U, V, STEPS, PREFETCH>(v, block, row, segment + u));
+            // A closure (`array::from_fn`) would not inherit the instruction set, and each intrinsic
+            // in it would become a call.
+            let mut lanes = [v.zero(); UNROLL];
+            for (u, lanes) in lanes.iter_mut().enumerate() {
+                *lanes = segment_lanes::<F, L, U, V, STEPS, PREFETCH>(v, block, row, segment + u);
+            }
             for (u, integer) in reduce(v, lanes).into_iter().enumerate() {
                 let integer = integer - F::BIAS * block.sum(segment + u);
-                acc = block.accumulate(acc, row, segment + u, integer);
+                acc = block.accumulate(acc, scales, segment + u, integer);
             }
             segment += UNROLL;
         }
         while UNROLL > 1 && segment < segments {
             let lanes = segment_lanes::<F, L, U, V, STEPS, PREFETCH>(v, block, row, segment);
-            acc = block.accumulate(acc, row, segment, v.sum(lanes) - F::BIAS * block.sum(segment));
+            acc = block.accumulate(acc, scales, segment, v.sum(lanes) - F::BIAS * block.sum(segment));
             segment += 1;
         }
         block.store(row, acc);

@@ -28,6 +28,7 @@ where
     U: ScalarUnpack,
 {
     for row in 0..block.rows() {
+        let scales = block.row_scales(row);
         let mut acc = 0.0;
         for segment in 0..block.segments() {
             let codes = &block.row_codes(row)[segment * block.segment_bytes()..];
@@ -39,7 +40,7 @@ where
             if U::BIASED {
                 integer -= F::BIAS * block.sum(segment);
             }
-            acc = block.accumulate(acc, row, segment, integer);
+            acc = block.accumulate(acc, scales, segment, integer);
         }
         block.store(row, acc);
     }

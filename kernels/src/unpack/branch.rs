@@ -2,7 +2,9 @@
 //!
 //! LLVM turns `if q >= 8 { q -= 16 }` into straight-line code, and an experiment that compares the
 //! two compares nothing. The value on the taken side passes through an empty `asm!` block: the
-//! compiler may not run that block speculatively, so the jump stays. It adds no instruction.
+//! compiler may not run that block speculatively, so the jump stays. A second empty block behind the
+//! join keeps the sides from being continued apart, which would copy the jump of the next weight
+//! into both. Neither adds an instruction.
 
 use super::{ScalarUnpack, Unpack, mask};
 use crate::{format::PairFormat, isa::scalar::opaque};
@@ -26,5 +28,5 @@ fn extend(field: u32, bits: u32) -> i32 {
     if value >= 1 << (bits - 1) {
         value = opaque(value - (1 << bits));
     }
-    value
+    opaque(value)
 }

@@ -1,0 +1,36 @@
+//! `bench block`: one block of a run, started by `bench run` as a process of its own.
+
+use std::{collections::BTreeSet, io, path::PathBuf};
+
+use miette::Result;
+
+use super::Exit;
+use crate::{
+    record::read_manifest,
+    runner::{RunError, block::Block},
+};
+
+/// Run one block of a run (started by `bench run`)
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run's folder
+    dir: PathBuf,
+    /// Number of the block
+    #[arg(long)]
+    block: u32,
+    /// Which start of the run it belongs to
+    #[arg(long)]
+    session: u32,
+    /// Cells that are left out
+    #[arg(long = "skip", value_name = "CELL")]
+    skip: Vec<String>,
+}
+
+/// Runs the block and writes its events to stdout.
+pub fn run(args: &Args) -> Result<Exit> {
+    let manifest = read_manifest(&args.dir).map_err(RunError::from)?;
+    let skip: BTreeSet<String> = args.skip.iter().cloned().collect();
+    let block = Block { plan: &manifest.plan, session: args.session, block: args.block, skip: &skip };
+    block.run(&mut io::stdout().lock())?;
+    Ok(Exit::Pass)
+}

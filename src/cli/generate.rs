@@ -1,0 +1,295 @@
+//! `bench generate`: the complete pipeline continues a text. The text goes to stdout as it is
+//! made, everything else to stderr.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use miette::{IntoDiagnostic, Result};
+use septet_kernels::{Format, Granularity, Layout, Level, UnknownLevel};
+use thiserror::Error;
+
+use super::{Exit, output::note};
+use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Storage, builtin};
+use crate::pool::ThreadPool;
+
+/// Weights that are worth a thread: a product of fewer is over before a sleeping thread wakes up.
+const BYTES_PER_THREAD: usize = 4 << 20;
+
+/// Continue a text with a trained model
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The text to continue.
+    prompt: String,
+    /// A Hugging Face folder: config.json, tokenizer.json, *.safetensors [default: the built-in model].
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Weights of the linear layers: f32, w4, w3p5 or w3.
+    #[arg(long, default_value = "w3p5")]
+    format: WeightFormat,
+    /// Take the most likely token each time.
+    #[arg(long, conflicts_with_all = ["temperature", "top_p", "seed"])]
+    greedy: bool,
+    /// Divide logits by this before sampling.
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    temperature: f32,
+    /// Sample from the most likely tokens that together have this probability.
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    top_p: f32,
+    /// The same seed gives the same text.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Stop after this many tokens, if the text or the context does not end before.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_tokens: usize,
+    /// Threads of the linear layers [default: one for every 4 MiB of weights, at most all].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+/// Weights of the linear layers: as stored, or quantized in groups of 128.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WeightFormat {
+    F32,
+    Quantized(Format),
+}
+
+impl WeightFormat {
+    fn storage(self) -> Storage {
+        match self {
+            Self::F32 => Storage::F32,
+            Self::Quantized(format) => {
+                Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 }
+            }
+        }
+    }
+}
+
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32 => f.write_str("f32"),
+            Self::Quantized(format) => format.fmt(f),
+        }
+    }
+}
+
+impl FromStr for WeightFormat {
+    type Err = UnknownLevel;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        if name == "f32" {
+            return Ok(Self::F32);
+        }
+        Format::parse(name).map(Self::Quantized).map_err(|mut unknown| {
+            unknown.valid.insert(0, "f32");
+            unknown
+        })
+    }
+}
+
+/// Why a text could not be continued.
+#[derive(Debug, Error)]
+enum GenerateError {
+    /// The model, the prompt or an option is wrong: bad input.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// Nothing can be written. A reader that went away is no error.
+    #[error("can not write the text: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Why a text ended.
+#[derive(Clone, Copy)]
+enum Stop {
+    EndOfText,
+    MaxTokens,
+    ContextFull,
+}
+
+/// Continues the prompt on stdout. A reader that goes away ends the text and is no error.
+pub fn run(args: &Args) -> Result<Exit> {
+    match args.continue_text(&mut io::stdout().lock()) {
+        Ok(()) => Ok(Exit::Pass),
+        Err(GenerateError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Pass),
+        Err(error @ GenerateError::Output(_)) => {
+            note(&format!("error: {error}"));
+            Ok(Exit::Partial)
+        }
+        Err(error @ GenerateError::Model(_)) => Err(error).into_diagnostic(),
+    }
+}
+
+impl Args {
+    fn continue_text(&self, out: &mut impl Write) -> Result<(), GenerateError> {
+        let mut sampler = self.sampler()?;
+        let model = match &self.model {
+            Some(folder) => Checkpoint::load(folder)?,
+            None => builtin::load()?,
+        };
+        let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
+        let linears = model.linears.stored(|_| self.format.storage())?;
+        let threads = self.threads(linears.stored_bytes());
+        let mut decoder = self.decoder(&model, linears, threads, prompt.len())?;
+        let mut text = model.tokenizer.stream(&prompt)?;
+
+        let start = Instant::now();
+        let mut token = sampler.sample(decoder.prefill(&prompt)?);
+        let prefill = start.elapsed();
+        decoder.take_spans();
+
+        write!(out, "{}", self.prompt)?;
+        out.flush()?;
+        let start = Instant::now();
+        let mut tokens = 0;
+        let stop = loop {
+            if tokens == self.max_tokens {
+                break Stop::MaxTokens;
+            }
+            if model.parts.config.eos.contains(&token) {
+                break Stop::EndOfText;
+            }
+            tokens += 1;
+            write!(out, "{}", text.push(token)?)?;
+            out.flush()?;
+            if decoder.position() == model.parts.config.context {
+                break Stop::ContextFull;
+            }
+            if tokens < self.max_tokens {
+                token = sampler.sample(decoder.forward(token)?);
+            }
+        };
+        let decode = start.elapsed();
+        writeln!(out, "{}", text.finish()?)?;
+        out.flush()?;
+        let kernel_ns = decoder.take_spans().kernel_ns;
+        let prompt = prompt.len();
+        let summary = Summary { format: self.format, threads, prompt, prefill, tokens, decode, kernel_ns, stop };
+        note(&summary.to_string());
+        Ok(())
+    }
+
+    fn sampler(&self) -> Result<Sampler, model::Error> {
+        if self.greedy { Ok(Sampler::Greedy) } else { Sampler::nucleus(self.temperature, self.top_p, self.seed) }
+    }
+
+    /// The threads asked for, or as many as the weights are worth.
+    fn threads(&self, weight_bytes: usize) -> usize {
+        self.threads.unwrap_or_else(|| {
+            let all = available_parallelism().map_or(1, usize::from);
+            (weight_bytes / BYTES_PER_THREAD).clamp(1, all)
+        })
+    }
+
+    /// A decoder with room for the prompt and the longest continuation.
+    fn decoder(
+        &self,
+        model: &Checkpoint,
+        linears: LinearSet,
+        threads: usize,
+        prompt: usize,
+    ) -> Result<Decoder, model::Error> {
+        if threads == 0 {
+            return Err(model::Error::Zero { what: "the number of threads", found: 0 });
+        }
+        let pool = ThreadPool::new(threads).map_err(|source| model::Error::Threads { threads, source })?;
+        let positions = prompt.saturating_add(self.max_tokens.max(1));
+        Decoder::new(Arc::clone(&model.parts), vec![linears], Execution::fast(Arc::new(pool)), positions)
+    }
+}
+
+/// What the last line on stderr says.
+struct Summary {
+    format: WeightFormat,
+    threads: usize,
+    prompt: usize,
+    prefill: Duration,
+    tokens: usize,
+    decode: Duration,
+    /// Share of `decode` in linear layers.
+    kernel_ns: u64,
+    stop: Stop,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
+        let share = 100.0 * self.kernel_ns as f64 / (self.decode.as_nanos() as f64).max(1.0);
+        let stop = match self.stop {
+            Stop::EndOfText => "the text ended",
+            Stop::MaxTokens => "--max-tokens reached",
+            Stop::ContextFull => "the context is full",
+        };
+        write!(
+            f,
+            "{} weights, {} threads; prompt: {} tokens, {:.0} tokens/s; text: {} tokens, {:.0} tokens/s, \
+             {share:.0} % of the time in linear layers; {stop}",
+            self.format,
+            self.threads,
+            self.prompt,
+            rate(self.prompt, self.prefill),
+            self.tokens,
+            rate(self.tokens, self.decode),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        generate: Args,
+    }
+
+    fn args(line: &[&str]) -> Args {
+        Cli::try_parse_from([&["bench"], line].concat()).expect("valid").generate
+    }
+
+    fn text(line: &[&str]) -> String {
+        let mut out = Vec::new();
+        args(line).continue_text(&mut out).expect("continues");
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_output_is_the_prompt_and_its_continuation() {
+        let reference: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../../models/tiny/reference.json")).expect("JSON");
+        for case in reference["prompts"].as_array().expect("prompts") {
+            let string = |key: &str| case[key].as_str().expect("text");
+            let prompt = string("text");
+            let expected = string("greedy64_text").split("<|endoftext|>").next().unwrap_or_default();
+            let text = text(&[prompt, "--greedy", "--format", "f32", "--max-tokens", "64"]);
+            assert_eq!(text, format!("{prompt}{expected}\n"));
+        }
+    }
+
+    #[test]
+    fn seeds_repeat_whatever_the_threads() {
+        let sample = |seed, threads| text(&["One day", "--seed", seed, "--threads", threads, "--max-tokens", "40"]);
+        assert_eq!(sample("1", "1"), sample("1", "2"));
+        assert_ne!(sample("1", "1"), sample("2", "1"));
+    }
+
+    #[test]
+    fn mistakes_are_bad_input() {
+        let long = "word ".repeat(600);
+        for line in
+            [["x", "--threads", "0"], ["x", "--top-p", "0"], ["x", "--model", "/nowhere"], [&long, "--seed", "1"]]
+        {
+            let result = args(&line).continue_text(&mut Vec::new());
+            assert!(matches!(result, Err(GenerateError::Model(_))), "{line:?}");
+        }
+        let Err(error) = Cli::try_parse_from(["bench", "x", "--format", "w5"]) else { panic!("accepted w5") };
+        assert!(error.to_string().contains("f32, w4"), "{error}");
+    }
+}

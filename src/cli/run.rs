@@ -1,0 +1,104 @@
+//! `bench run`: the main job, from an experiment file to tables and figures.
+
+use std::path::{Path, PathBuf};
+
+use chrono::Utc;
+use miette::Result;
+
+use super::{
+    Exit,
+    output::{note, print},
+    select::SelectArgs,
+};
+use crate::{
+    arm::Arm,
+    model::shape::{PRESETS, Preset},
+    plan::{
+        Plan,
+        expand::{Options, expand},
+    },
+    report,
+    runner::{
+        RunError, machine,
+        progress::Progress,
+        session::{Ending, Session, copies},
+    },
+    spec::Spec,
+};
+
+/// Fewest stored bits of a weight in any format: `w3` with a scale for 128.
+const FEWEST_BITS: f64 = 3.125;
+
+/// Run an experiment and write its samples, tables and figures
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The experiment, for example `experiments/ablation.toml`
+    spec: PathBuf,
+    /// Folder of the results [default: results/<experiment>/<run-id>]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Fewer blocks and tokens: a look, never a citation
+    #[arg(long)]
+    quick: bool,
+    /// Go on with an interrupted run
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    select: SelectArgs,
+}
+
+/// Measures, then derives everything from what was measured.
+pub fn run(args: &Args) -> Result<Exit> {
+    let selection = args.select.selection()?;
+    let spec = Spec::read(&args.spec).map_err(RunError::from)?;
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    let options = Options {
+        quick: args.quick,
+        keep: &|arm: &Arm| selection.keeps(arm),
+        cores: machine::cores(),
+        copies: &|preset, layers| {
+            preset.parse::<Preset>().ok().map(|preset| copies(preset.weights() * layers, FEWEST_BITS))
+        },
+        presets: &names,
+    };
+    let plan = expand(&spec, &options).map_err(RunError::from)?;
+    let run_id = run_id(&plan);
+    let progress = Progress::new(plan.protocol.blocks as u64 * plan.cells.len() as u64);
+    let (dir, mut session) = match &args.resume {
+        Some(dir) => (dir.clone(), Session::resume(dir, &plan, &spec.text)?),
+        None => {
+            let dir = args.out.clone().unwrap_or_else(|| Path::new("results").join(&plan.experiment).join(&run_id));
+            note(&format!("{}: {} cells in {} blocks", plan.experiment, plan.cells.len(), plan.protocol.blocks));
+            for point in &plan.infeasible {
+                note(&format!("left out: {}, {} on {}: {}", point.design, point.step, point.workload, point.reason));
+            }
+            let session = Session::begin(&dir, &run_id, plan, spec.text.clone(), &progress)?;
+            (dir, session)
+        }
+    };
+    let ending = session.run(&progress)?;
+    progress.finish();
+    match ending {
+        Ending::Interrupted => {
+            let quick = if args.quick { " --quick" } else { "" };
+            let (spec, dir) = (args.spec.display(), dir.display());
+            note(&format!("interrupted; go on with\n  bench run {spec}{quick} --resume {dir}"));
+            Ok(Exit::Interrupted)
+        }
+        Ending::Complete { failed } => {
+            report::build(&dir).map_err(RunError::from)?;
+            print(&format!("{}\n", dir.display()))?;
+            if failed.is_empty() {
+                return Ok(Exit::Pass);
+            }
+            note(&format!("{} cells failed: see {}", failed.len(), dir.join("failures.csv").display()));
+            Ok(Exit::Partial)
+        }
+    }
+}
+
+/// When the run began, and what it measures.
+fn run_id(plan: &Plan) -> String {
+    let plan = serde_json::to_string(plan).unwrap_or_default();
+    format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%SZ"), &machine::sha256(plan.as_bytes())[..8])
+}

@@ -1,0 +1,446 @@
+//! The files of a results directory: appended to by the runner, read back by everything else.
+//!
+//! A row is written whole and flushed with its block, so a killed writer loses at most the block
+//! that it was writing and leaves at most one torn line. Readers drop a torn last line and say so;
+//! every other deviation is an error that names the file, the line and the column.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::error::RecordError;
+use super::manifest::{MANIFEST_SCHEMA, Manifest};
+use super::row::{CounterRow, CounterStatus, FailureRow, PartialSample, SAMPLES_SCHEMA, Sample};
+use crate::plan::PLAN_SCHEMA;
+
+/// Name of the manifest within a results directory.
+pub const MANIFEST_FILE: &str = "manifest.json";
+
+/// A kind of row with its own CSV file.
+pub trait Row: Serialize + DeserializeOwned {
+    /// Name of the file within a results directory.
+    const FILE: &'static str;
+    /// Columns in the order in which they are written. Readers accept any order.
+    const COLUMNS: &'static [&'static str];
+    /// The column that names one of a few things, and these.
+    const CHOICE: Option<(&'static str, &'static [&'static str])>;
+    /// What the types alone do not rule out: the column at fault and what it expects.
+    fn check(&self) -> Result<(), (&'static str, &'static str)>;
+    /// What may be recorded only once.
+    fn key(&self) -> String;
+    /// The cell that the row is about.
+    fn cell_id(&self) -> &str;
+}
+
+impl Row for Sample {
+    const FILE: &'static str = "samples.csv";
+    const COLUMNS: &'static [&'static str] = &[
+        "session",
+        "block",
+        "order",
+        "cell_id",
+        "workload",
+        "arm",
+        "format",
+        "granularity",
+        "layout",
+        "unpack",
+        "unroll",
+        "isa",
+        "prefetch",
+        "epilogue",
+        "activations",
+        "threads",
+        "phase",
+        "repetition",
+        "metric",
+        "unit",
+        "value",
+        "roof_before",
+        "roof_after",
+        "flags",
+        "voluntary_switches",
+        "involuntary_switches",
+        "migrations",
+        "minor_faults",
+        "major_faults",
+        "steal_ticks",
+    ];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let roof = |value: f64| value.is_finite() && value >= 0.0;
+        if !(self.value.is_finite() && self.value > 0.0) {
+            Err(("value", "a positive, finite number"))
+        } else if !roof(self.roof_before) {
+            Err(("roof_before", "a finite bandwidth in GB/s, 0 or more"))
+        } else if !roof(self.roof_after) {
+            Err(("roof_after", "a finite bandwidth in GB/s, 0 or more"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn key(&self) -> String {
+        format!(
+            "{} of repetition {} ({:?}) of cell {} in block {} of session {}",
+            self.metric, self.repetition, self.phase, self.cell_id, self.block, self.session
+        )
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}
+
+impl Row for CounterRow {
+    const FILE: &'static str = "counters.csv";
+    const COLUMNS: &'static [&'static str] = &["cell_id", "counter", "value", "unit", "status", "source", "reason"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> =
+        Some(("status", &["measured", "simulated", "multiplexed", "unavailable"]));
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let unavailable = self.status == CounterStatus::Unavailable;
+        if self.value.is_some() == unavailable {
+            Err(("value", "empty exactly when the status is `unavailable`"))
+        } else if self.value.is_some_and(|value| !value.is_finite()) {
+            Err(("value", "a finite number"))
+        } else if unavailable && self.reason.is_empty() {
+            Err(("reason", "why the counter is unavailable"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("counter {} of cell {} from {}", self.counter, self.cell_id, self.source)
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}
+
+impl Row for PartialSample {
+    const FILE: &'static str = "partial.csv";
+    const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.0.check()
+    }
+
+    fn key(&self) -> String {
+        self.0.key()
+    }
+
+    fn cell_id(&self) -> &str {
+        self.0.cell_id()
+    }
+}
+
+impl Row for FailureRow {
+    const FILE: &'static str = "failures.csv";
+    const COLUMNS: &'static [&'static str] = &["cell_id", "block", "reason"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = None;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.reason.is_empty() { Err(("reason", "why the cell failed")) } else { Ok(()) }
+    }
+
+    fn key(&self) -> String {
+        format!("failure of cell {}", self.cell_id)
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}
+
+/// A last line without its end: its writer was killed. It was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornLine {
+    /// Name of the file, without its directory, so that the warning is the same wherever the
+    /// results lie.
+    pub file: &'static str,
+    pub line: u64,
+}
+
+impl std::fmt::Display for TornLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: the last line has no end (its writer was interrupted); it was left out", self.file, self.line)
+    }
+}
+
+/// Appends rows to one CSV file, writing the header when the file is new.
+pub struct RowWriter<R> {
+    path: PathBuf,
+    inner: csv::Writer<File>,
+    rows: std::marker::PhantomData<R>,
+}
+
+impl<R: Row> RowWriter<R> {
+    /// Opens `R::FILE` in `dir`, creating it with its header if needed. A torn last line of an
+    /// interrupted writer is cut off, so that the next row starts on a line of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened, or exists with other columns.
+    pub fn append(dir: &Path) -> Result<Self, RecordError> {
+        let path = dir.join(R::FILE);
+        let existing = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io(&path)(error)),
+        };
+        let whole = existing.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1);
+        if whole > 0 {
+            check_header::<R>(&path, &header(&path, &existing[..whole])?)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io(&path))?;
+        file.set_len(whole as u64).map_err(io(&path))?;
+        let mut inner = WriterBuilder::new().has_headers(false).from_writer(file);
+        if whole == 0 {
+            inner.write_record(R::COLUMNS).map_err(csv_error(&path))?;
+        }
+        Ok(RowWriter { path, inner, rows: std::marker::PhantomData })
+    }
+
+    /// Writes the rows of one block and flushes them to the file.
+    ///
+    /// # Errors
+    ///
+    /// If a row breaks its own rules (then nothing of the block is written) or the disk fails.
+    pub fn write_block(&mut self, rows: &[R]) -> Result<(), RecordError> {
+        for row in rows {
+            row.check().map_err(|(column, expected)| RecordError::Inconsistent {
+                path: self.path.clone(),
+                message: format!("column `{column}` of {}: expected {expected}", row.key()),
+            })?;
+        }
+        for row in rows {
+            self.inner.serialize(row).map_err(csv_error(&self.path))?;
+        }
+        self.inner.flush().map_err(io(&self.path))?;
+        self.inner.get_ref().sync_data().map_err(io(&self.path))
+    }
+}
+
+/// Reads every row of `R::FILE` in `dir`, and whether a torn last line was left out.
+///
+/// # Errors
+///
+/// If the file is missing, has an unknown, missing or repeated column, a field that is not a value
+/// of its column, a measurement twice, or a cell that `manifest` does not plan.
+pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
+    let path = dir.join(R::FILE);
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let cells: BTreeSet<&str> = manifest.plan.cells.iter().map(|c| c.id.as_str()).collect();
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
+    let mut records: Vec<ByteRecord> = reader.byte_records().collect::<Result<_, _>>().map_err(csv_error(&path))?;
+    let torn = if bytes.last().is_some_and(|&b| b != b'\n') {
+        records.pop().map(|record| TornLine { file: R::FILE, line: line_of(&record) })
+    } else {
+        None
+    };
+    let mut records = records.into_iter();
+    let header = match records.next() {
+        Some(record) => text(&path, &record)?,
+        None => StringRecord::new(),
+    };
+    check_header::<R>(&path, &header)?;
+
+    let mut seen = BTreeMap::new();
+    let mut rows = Vec::new();
+    for record in records {
+        let line = line_of(&record);
+        let row: R = parse(&path, &header, &record)?;
+        if !cells.contains(row.cell_id()) {
+            return Err(RecordError::UnknownCell { path, line, found: row.cell_id().to_owned() });
+        }
+        if let Some(first) = seen.insert(row.key(), line) {
+            return Err(RecordError::Duplicate { path, line, first, what: row.key() });
+        }
+        rows.push(row);
+    }
+    Ok((rows, torn))
+}
+
+/// Writes `manifest.json`, replacing it in one step.
+///
+/// # Errors
+///
+/// If the disk fails.
+pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), RecordError> {
+    let path = dir.join(MANIFEST_FILE);
+    let json = |cause| RecordError::Json { path: path.clone(), cause };
+    let mut bytes = serde_json::to_vec_pretty(manifest).map_err(json)?;
+    bytes.push(b'\n');
+    let draft = path.with_extension("json.new");
+    let mut file = File::create(&draft).map_err(io(&draft))?;
+    file.write_all(&bytes).map_err(io(&draft))?;
+    file.sync_data().map_err(io(&draft))?;
+    fs::rename(&draft, &path).map_err(io(&path))
+}
+
+/// Reads `manifest.json` and checks that it describes the run consistently.
+///
+/// # Errors
+///
+/// If it is missing, not JSON of this shape, of another schema version, or lists facts for other
+/// cells than its plan.
+pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
+    let path = dir.join(MANIFEST_FILE);
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let json = |cause| RecordError::Json { path: path.clone(), cause };
+    // Versions first: a field that another version has is not the reader's real problem.
+    let raw: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
+    let versions = [
+        ("schema", &raw["schema"], MANIFEST_SCHEMA),
+        ("samples_schema", &raw["samples_schema"], SAMPLES_SCHEMA),
+        ("plan.schema", &raw["plan"]["schema"], PLAN_SCHEMA),
+    ];
+    for (key, found, expected) in versions {
+        if let Some(found) = found.as_u64().filter(|&found| found != u64::from(expected)) {
+            return Err(RecordError::Schema { path, key, found, expected });
+        }
+    }
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(json)?;
+    check_manifest(&manifest).map_err(|message| RecordError::Inconsistent { path, message })?;
+    Ok(manifest)
+}
+
+/// Every reference inside the manifest leads somewhere, so that later code may follow it.
+fn check_manifest(manifest: &Manifest) -> Result<(), String> {
+    let plan = &manifest.plan;
+    let cells: BTreeMap<&str, &str> = plan.cells.iter().map(|c| (c.id.as_str(), c.workload.as_str())).collect();
+    if cells.len() != plan.cells.len() {
+        return Err("`plan.cells` lists a cell id twice".into());
+    }
+    for cell in &plan.cells {
+        if !plan.workloads.iter().any(|w| w.name == cell.workload) {
+            return Err(format!(
+                "cell {} is on workload `{}`, which `plan.workloads` does not list",
+                cell.id, cell.workload
+            ));
+        }
+    }
+    if !manifest.facts.iter().map(|f| f.cell_id.as_str()).eq(plan.cells.iter().map(|c| c.id.as_str())) {
+        return Err("`facts` does not list the cells of `plan.cells` in the same order".into());
+    }
+    let confidence = plan.protocol.confidence;
+    if !(confidence > 0.0 && confidence < 1.0) {
+        return Err(format!("`plan.protocol.confidence` is {confidence}, expected 0 to 1"));
+    }
+    let margin = plan.protocol.margin;
+    if !(margin.is_finite() && margin >= 0.0) {
+        return Err(format!("`plan.protocol.margin` is {margin}, expected 0 or more"));
+    }
+    for design in &plan.designs {
+        let combined = design.combinations.iter().flat_map(|c| c.singles.iter().chain([&c.measured]));
+        for contrast in design.contrasts.iter().chain(combined) {
+            for id in [&contrast.arm, &contrast.reference] {
+                if cells.get(id.as_str()) != Some(&contrast.workload.as_str()) {
+                    return Err(format!(
+                        "design `{}`, step `{}`: `{id}` is not a cell of workload `{}`",
+                        design.name, contrast.step, contrast.workload
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One record as a row, or the field at fault.
+fn parse<R: Row>(path: &Path, header: &StringRecord, record: &ByteRecord) -> Result<R, RecordError> {
+    let line = line_of(record);
+    if record.len() != header.len() {
+        return Err(RecordError::Width { path: path.to_owned(), line, found: record.len(), expected: header.len() });
+    }
+    let record = text(path, record)?;
+    let field = |column: &str, expected: String| RecordError::Field {
+        path: path.to_owned(),
+        line,
+        column: column.to_owned(),
+        found: header
+            .iter()
+            .position(|name| name == column)
+            .and_then(|index| record.get(index))
+            .unwrap_or_default()
+            .to_owned(),
+        expected,
+    };
+    if let Some((column, choices)) = R::CHOICE {
+        let chosen = header.iter().position(|name| name == column).and_then(|index| record.get(index));
+        if chosen.is_none_or(|chosen| !choices.contains(&chosen)) {
+            return Err(field(column, format!("one of {}", choices.join(", "))));
+        }
+    }
+    let row: R = record.deserialize(Some(header)).map_err(|error| match error.kind() {
+        csv::ErrorKind::Deserialize { err, .. } => {
+            let column = err.field().and_then(|index| header.get(index as usize));
+            field(column.unwrap_or_default(), expectation(err.kind()))
+        }
+        _ => csv_error(path)(error),
+    })?;
+    row.check().map_err(|(column, expected)| field(column, expected.to_owned()))?;
+    Ok(row)
+}
+
+/// What a column expects, from what its parser said.
+fn expectation(kind: &csv::DeserializeErrorKind) -> String {
+    use csv::DeserializeErrorKind as Kind;
+    match kind {
+        Kind::ParseInt(_) => "a whole number, 0 or more".to_owned(),
+        Kind::ParseFloat(_) => "a number".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn header(path: &Path, bytes: &[u8]) -> Result<StringRecord, RecordError> {
+    ReaderBuilder::new().flexible(true).from_reader(bytes).headers().cloned().map_err(csv_error(path))
+}
+
+fn check_header<R: Row>(path: &Path, header: &StringRecord) -> Result<(), RecordError> {
+    let mut found = BTreeSet::new();
+    for column in header {
+        if !R::COLUMNS.contains(&column) || !found.insert(column) {
+            return Err(RecordError::UnknownColumn {
+                path: path.to_owned(),
+                column: column.to_owned(),
+                valid: R::COLUMNS,
+            });
+        }
+    }
+    match R::COLUMNS.iter().find(|column| !found.contains(*column)) {
+        Some(column) => Err(RecordError::MissingColumn { path: path.to_owned(), column, valid: R::COLUMNS }),
+        None => Ok(()),
+    }
+}
+
+fn text(path: &Path, record: &ByteRecord) -> Result<StringRecord, RecordError> {
+    StringRecord::from_byte_record(record.clone()).map_err(|error| RecordError::Field {
+        path: path.to_owned(),
+        line: line_of(record),
+        column: format!("number {}", error.utf8_error().field() + 1),
+        found: String::from_utf8_lossy(&record[error.utf8_error().field()]).into_owned(),
+        expected: "UTF-8 text".to_owned(),
+    })
+}
+
+fn line_of(record: &ByteRecord) -> u64 {
+    record.position().map_or(0, csv::Position::line)
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> RecordError {
+    move |cause| RecordError::Io { path: path.to_owned(), cause }
+}
+
+fn csv_error(path: &Path) -> impl Fn(csv::Error) -> RecordError {
+    move |cause| RecordError::Csv { path: path.to_owned(), cause }
+}

@@ -1,0 +1,390 @@
+//! Everything that tables and figures print, computed once.
+//!
+//! An [`Analysis`] is a pure function of the manifest and the rows; it knows no file format and no
+//! rendering. Order is that of the plan throughout, so that derived files are deterministic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use polars::error::PolarsResult;
+
+use super::blocks::{BlockTable, Blocks, blocks};
+use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
+use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
+use crate::record::{CellFacts, CounterRow, Manifest, Sample};
+use crate::stats::Interval;
+use crate::stats::combination::{Prediction, combination};
+use crate::stats::contrast::{BlockTimes, Effect, contrast, log_ratios};
+use crate::stats::holm::holm;
+use crate::stats::summary::{median, median_interval};
+use crate::stats::verdict::Verdict;
+
+/// A DRAM-resident result is refused when its share of the measured roof lies above this: no
+/// kernel reads faster than memory delivers, so the weights were not in DRAM or the clock is wrong.
+pub const ROOF_LIMIT: f64 = 1.03;
+
+/// One run, analysed.
+pub struct Analysis {
+    pub manifest: Manifest,
+    pub counters: Vec<CounterRow>,
+    /// One per cell, in the order of the plan.
+    pub cells: Vec<CellResult>,
+    /// By design, metric and step, in the order of the plan.
+    pub contrasts: Vec<ContrastResult>,
+    pub combinations: Vec<CombinationResult>,
+}
+
+/// One cell with its metrics.
+pub struct CellResult {
+    pub cell: Cell,
+    pub facts: CellFacts,
+    pub metrics: Vec<MetricResult>,
+    /// From the kernel time; `None` where there is none.
+    pub traffic: Option<Traffic>,
+    pub status: CellStatus,
+}
+
+/// One metric of one cell over all blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricResult {
+    pub metric: String,
+    pub unit: String,
+    /// Median over blocks of the medians of blocks.
+    pub median: f64,
+    /// Order-statistics interval of that median.
+    pub interval: Interval,
+    pub n_blocks: usize,
+    /// Measured repetitions, and how many carry evidence of contamination.
+    pub samples: usize,
+    pub flagged: usize,
+}
+
+/// How fast a cell reads its weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// Weight bytes (codes, scales, padding) per second of kernel time, GB/s.
+    pub gbps: f64,
+    /// Share of the roof measured around each repetition, and its interval; `None` where no roof
+    /// was measured.
+    pub roof: Option<(f64, Interval)>,
+    /// Repetitions whose roof moved by more than a tenth between before and after.
+    pub brackets_apart: usize,
+}
+
+/// Whether the numbers of a cell may be used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CellStatus {
+    Measured,
+    /// Planned, without a single measured repetition: its process crashed or timed out.
+    Missing,
+    /// Faster than memory, with the arithmetic.
+    Refused {
+        gbps: f64,
+        share: f64,
+        low: f64,
+    },
+}
+
+impl std::fmt::Display for CellStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CellStatus::Measured => f.write_str("measured"),
+            CellStatus::Missing => f.write_str("missing: no measured repetition"),
+            CellStatus::Refused { gbps, share, low } => write!(
+                f,
+                "refused: above roof: {gbps:.1} GB/s of weights / {:.1} GB/s of read bandwidth = {share:.2}, \
+                 interval from {low:.2}, limit {ROOF_LIMIT}",
+                gbps / share
+            ),
+        }
+    }
+}
+
+/// One contrast in one metric.
+#[derive(Clone, Debug)]
+pub struct ContrastResult {
+    /// Name and kind of the design that asks for it.
+    pub design: String,
+    pub kind: DesignKind,
+    pub metric: String,
+    pub contrast: Contrast,
+    pub outcome: Outcome,
+}
+
+/// What became of a contrast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outcome {
+    /// No block has both arms.
+    Missing,
+    /// One of its cells is refused; the numbers are kept for `contrasts.csv`.
+    Refused(Judged),
+    Judged(Judged),
+}
+
+/// An effect with its place in the family.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    pub effect: Effect,
+    /// Holm over the design, workload and metric.
+    pub p_adjusted: f64,
+    pub verdict: Verdict,
+}
+
+impl Outcome {
+    /// The numbers, refused or not.
+    pub fn numbers(&self) -> Option<&Judged> {
+        match self {
+            Outcome::Missing => None,
+            Outcome::Refused(judged) | Outcome::Judged(judged) => Some(judged),
+        }
+    }
+
+    /// The numbers that a headline table may print.
+    pub fn citable(&self) -> Option<&Judged> {
+        match self {
+            Outcome::Judged(judged) => Some(judged),
+            Outcome::Missing | Outcome::Refused(_) => None,
+        }
+    }
+
+    /// The word for the verdict column.
+    pub fn word(&self) -> String {
+        match self {
+            Outcome::Missing => "missing".to_owned(),
+            Outcome::Refused(_) => "refused".to_owned(),
+            Outcome::Judged(judged) => judged.verdict.to_string(),
+        }
+    }
+}
+
+/// The product of single effects beside the measured combination, in one metric.
+#[derive(Clone, Debug)]
+pub struct CombinationResult {
+    pub design: String,
+    pub title: String,
+    pub metric: String,
+    pub combination: Combination,
+    /// `None` when no block has all cells, or one of them is refused.
+    pub prediction: Option<Prediction>,
+}
+
+impl Analysis {
+    /// Analyses the rows of one run.
+    ///
+    /// # Errors
+    ///
+    /// If the data frame library fails, which well-typed rows do not cause.
+    pub fn new(manifest: Manifest, samples: &[Sample], counters: Vec<CounterRow>) -> PolarsResult<Analysis> {
+        let table = blocks(samples, &manifest.facts)?;
+        let plan = &manifest.plan;
+        let cells: Vec<CellResult> = plan
+            .cells
+            .iter()
+            .zip(&manifest.facts)
+            .map(|(cell, facts)| {
+                let residency = plan.workloads.iter().find(|w| w.name == cell.workload).map(|w| w.residency);
+                cell_result(cell, facts, residency, &table, plan.protocol.confidence)
+            })
+            .collect();
+        let study = Study { table: &table, manifest: &manifest, refused: refused(&cells) };
+        let contrasts = plan.designs.iter().flat_map(|design| study.contrasts(design)).collect();
+        let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
+        Ok(Analysis { counters, cells, contrasts, combinations, manifest })
+    }
+
+    /// The result of the cell with this id.
+    pub fn cell(&self, id: &str) -> Option<&CellResult> {
+        self.cells.iter().find(|result| result.cell.id == id)
+    }
+
+    /// The same contrast in one metric.
+    pub fn outcome(&self, design: &str, contrast: &Contrast, metric: &str) -> Outcome {
+        self.contrasts
+            .iter()
+            .find(|r| r.design == design && r.metric == metric && r.contrast == *contrast)
+            .map_or(Outcome::Missing, |result| result.outcome)
+    }
+
+    /// Designs of one kind, in the order of the plan.
+    pub fn designs(&self, kinds: &[DesignKind]) -> Vec<&Design> {
+        self.manifest.plan.designs.iter().filter(|design| kinds.contains(&design.kind)).collect()
+    }
+}
+
+impl CellResult {
+    /// One metric of the cell, if it was measured.
+    pub fn metric(&self, name: &str) -> Option<&MetricResult> {
+        self.metrics.iter().find(|result| result.metric == name)
+    }
+
+    /// Stored bits for each weight, scales and padding included.
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.facts.bytes_per_unit as f64 / self.facts.weights_per_unit as f64
+    }
+
+    pub fn is_refused(&self) -> bool {
+        matches!(self.status, CellStatus::Refused { .. })
+    }
+}
+
+fn refused(cells: &[CellResult]) -> BTreeSet<String> {
+    cells.iter().filter(|result| result.is_refused()).map(|result| result.cell.id.clone()).collect()
+}
+
+fn cell_result(
+    cell: &Cell,
+    facts: &CellFacts,
+    residency: Option<Residency>,
+    table: &BlockTable,
+    confidence: f64,
+) -> CellResult {
+    let mut mine: Vec<(&str, &Blocks)> = table
+        .iter()
+        .filter(|((cell_id, _), _)| *cell_id == cell.id)
+        .map(|((_, metric), blocks)| (metric.as_str(), blocks))
+        .collect();
+    mine.sort_by_key(|(metric, _)| metric::rank(metric));
+    let mut metrics: Vec<MetricResult> =
+        mine.iter().filter_map(|(metric, blocks)| metric_result(metric, blocks, confidence)).collect();
+    let speed = metrics.iter().find(|result| result.metric == TOKEN_TIME).map(tokens_per_s);
+    metrics.extend(speed);
+    let traffic =
+        mine.iter().find(|(metric, _)| *metric == KERNEL_TIME).and_then(|(_, blocks)| traffic(blocks, confidence));
+    let status = match traffic.and_then(|t| t.roof.map(|(share, interval)| (t.gbps, share, interval.low))) {
+        _ if metrics.is_empty() => CellStatus::Missing,
+        Some((gbps, share, low)) if residency == Some(Residency::Dram) && low > ROOF_LIMIT => {
+            CellStatus::Refused { gbps, share, low }
+        }
+        _ => CellStatus::Measured,
+    };
+    CellResult { cell: cell.clone(), facts: facts.clone(), metrics, traffic, status }
+}
+
+fn metric_result(metric: &str, blocks: &Blocks, confidence: f64) -> Option<MetricResult> {
+    let times: Vec<f64> = blocks.times.values().copied().collect();
+    Some(MetricResult {
+        metric: metric.to_owned(),
+        unit: blocks.unit.clone(),
+        median: median(&times)?,
+        interval: median_interval(&times, confidence)?,
+        n_blocks: times.len(),
+        samples: blocks.samples,
+        flagged: blocks.flagged,
+    })
+}
+
+/// Units per second from ns per unit: the median and its ends are inverted, so low and high swap.
+fn tokens_per_s(time: &MetricResult) -> MetricResult {
+    MetricResult {
+        metric: TOKENS_PER_S.to_owned(),
+        unit: format!("{}/s", time.unit.trim_start_matches("ns/")),
+        median: 1e9 / time.median,
+        interval: Interval { low: 1e9 / time.interval.high, high: 1e9 / time.interval.low },
+        ..time.clone()
+    }
+}
+
+fn traffic(blocks: &Blocks, confidence: f64) -> Option<Traffic> {
+    let speeds: Vec<f64> = blocks.gbps.values().copied().collect();
+    let shares: Vec<f64> = blocks.roof_share.values().copied().collect();
+    Some(Traffic {
+        gbps: median(&speeds)?,
+        roof: median(&shares).zip(median_interval(&shares, confidence)),
+        brackets_apart: blocks.brackets_apart,
+    })
+}
+
+/// What contrasts are computed from.
+struct Study<'a> {
+    table: &'a BlockTable,
+    manifest: &'a Manifest,
+    refused: BTreeSet<String>,
+}
+
+impl Study<'_> {
+    /// Raw metrics, in the order of reports.
+    fn metrics(&self) -> Vec<&str> {
+        let names: BTreeSet<&str> = self.table.keys().map(|(_, metric)| metric.as_str()).collect();
+        let mut names: Vec<&str> = names.into_iter().collect();
+        names.sort_by_key(|metric| metric::rank(metric));
+        names
+    }
+
+    fn times(&self, cell_id: &str, metric: &str) -> BlockTimes {
+        let key = (cell_id.to_owned(), metric.to_owned());
+        self.table.get(&key).map(|blocks| blocks.times.clone()).unwrap_or_default()
+    }
+
+    fn contrasts(&self, design: &Design) -> Vec<ContrastResult> {
+        self.metrics().into_iter().flat_map(|metric| self.judge(design, metric)).collect()
+    }
+
+    /// All contrasts of a design in one metric; each workload is a family of its own.
+    fn judge(&self, design: &Design, metric: &str) -> Vec<ContrastResult> {
+        let protocol = &self.manifest.plan.protocol;
+        let effects: Vec<Option<Effect>> = design
+            .contrasts
+            .iter()
+            .map(|c| contrast(&self.times(&c.arm, metric), &self.times(&c.reference, metric), protocol.confidence))
+            .collect();
+        let mut families: BTreeMap<&str, Vec<(usize, f64)>> = BTreeMap::new();
+        for (index, (contrast, effect)) in design.contrasts.iter().zip(&effects).enumerate() {
+            if let Some(effect) = effect {
+                families.entry(&contrast.workload).or_default().push((index, effect.p));
+            }
+        }
+        let mut adjusted: BTreeMap<usize, f64> = BTreeMap::new();
+        for family in families.values() {
+            let p: Vec<f64> = family.iter().map(|(_, p)| *p).collect();
+            adjusted.extend(family.iter().map(|(index, _)| *index).zip(holm(&p)));
+        }
+        let alpha = 1.0 - protocol.confidence;
+        let outcome = |index: usize, contrast: &Contrast| match effects[index].zip(adjusted.get(&index)) {
+            None => Outcome::Missing,
+            Some((effect, &p_adjusted)) => {
+                let verdict = Verdict::of(effect.interval, p_adjusted, protocol.margin, alpha);
+                let judged = Judged { effect, p_adjusted, verdict };
+                if self.is_refused(contrast) { Outcome::Refused(judged) } else { Outcome::Judged(judged) }
+            }
+        };
+        design
+            .contrasts
+            .iter()
+            .enumerate()
+            .map(|(index, contrast)| ContrastResult {
+                design: design.name.clone(),
+                kind: design.kind,
+                metric: metric.to_owned(),
+                contrast: contrast.clone(),
+                outcome: outcome(index, contrast),
+            })
+            .collect()
+    }
+
+    fn combinations(&self, design: &Design) -> Vec<CombinationResult> {
+        let logs =
+            |c: &Contrast, metric: &str| log_ratios(&self.times(&c.arm, metric), &self.times(&c.reference, metric));
+        let predict = |wanted: &Combination, metric: &str| {
+            if wanted.singles.iter().chain([&wanted.measured]).any(|c| self.is_refused(c)) {
+                return None;
+            }
+            let singles: Vec<BTreeMap<u32, f64>> = wanted.singles.iter().map(|c| logs(c, metric)).collect();
+            let measured = logs(&wanted.measured, metric);
+            combination(&singles, &measured, self.manifest.plan.protocol.confidence)
+        };
+        self.metrics()
+            .into_iter()
+            .flat_map(|metric| design.combinations.iter().map(move |wanted| (metric, wanted)))
+            .map(|(metric, wanted)| CombinationResult {
+                design: design.name.clone(),
+                title: design.title.clone(),
+                metric: metric.to_owned(),
+                combination: wanted.clone(),
+                prediction: predict(wanted, metric),
+            })
+            .collect()
+    }
+
+    fn is_refused(&self, contrast: &Contrast) -> bool {
+        self.refused.contains(&contrast.arm) || self.refused.contains(&contrast.reference)
+    }
+}

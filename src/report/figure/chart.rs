@@ -1,0 +1,140 @@
+//! What an interval chart shows: ratios with intervals, by row and panel, on one logarithmic axis.
+
+use plotters::style::RGBColor;
+
+use crate::report::grid::Grid;
+use crate::stats::Interval;
+use crate::stats::contrast::Effect;
+
+/// A chart before it is laid out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IntervalChart {
+    /// File name without its ending.
+    pub name: String,
+    pub title: String,
+    /// What the reader should take from it, in one line.
+    pub message: String,
+    /// Why the figure may not be cited, if so.
+    pub caveat: Option<String>,
+    /// What the axis measures.
+    pub axis: String,
+    /// Titles of the panels, from left to right.
+    pub panels: Vec<String>,
+    pub rows: Vec<Row>,
+    pub legend: Vec<Series>,
+    /// Small print.
+    pub notes: Vec<String>,
+}
+
+/// One line across all panels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// Begins a group.
+    Heading(String),
+    Item {
+        label: String,
+        /// One for each panel.
+        cells: Vec<PanelCell>,
+    },
+}
+
+/// What one panel shows in one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PanelCell {
+    pub marks: Vec<Mark>,
+    /// The number in words, at the right edge.
+    pub text: String,
+}
+
+/// A ratio, with an interval if it was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    pub series: Series,
+    pub value: f64,
+    pub interval: Option<Interval>,
+}
+
+/// A kind of mark, as in the legend.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Series {
+    pub name: &'static str,
+    pub color: RGBColor,
+    pub shape: Shape,
+    /// Lines above (negative) or below the middle of the row.
+    pub lane: f64,
+}
+
+/// How a mark looks. Diamonds come from elsewhere and have no interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Disc,
+    Square,
+    HollowDisc,
+    HollowSquare,
+    HollowDiamond,
+}
+
+impl Series {
+    /// A measured effect as a mark.
+    pub fn effect(self, effect: &Effect) -> Mark {
+        Mark { series: self, value: effect.ratio, interval: Some(effect.interval) }
+    }
+
+    /// A ratio from elsewhere as a mark.
+    pub fn point(self, value: f64) -> Mark {
+        Mark { series: self, value, interval: None }
+    }
+}
+
+impl IntervalChart {
+    /// Every mark with its panel, its group and its row.
+    fn marks(&self) -> Vec<(&str, &str, &str, &Mark)> {
+        let mut group = "";
+        let mut marks = Vec::new();
+        for row in &self.rows {
+            match row {
+                Row::Heading(text) => group = text,
+                Row::Item { label, cells } => {
+                    for (panel, cell) in self.panels.iter().zip(cells) {
+                        marks.extend(cell.marks.iter().map(|mark| (panel.as_str(), group, label.as_str(), mark)));
+                    }
+                }
+            }
+        }
+        marks
+    }
+
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        self.marks().is_empty()
+    }
+
+    /// Every number that the axis has to reach.
+    pub fn values(&self) -> Vec<f64> {
+        let reach = |mark: &Mark| {
+            let ends = mark.interval.filter(|interval| interval.is_bounded());
+            let ends = ends.map(|interval| [interval.low, interval.high]);
+            ends.into_iter().flatten().chain([mark.value])
+        };
+        self.marks().into_iter().flat_map(|(_, _, _, mark)| reach(mark)).collect()
+    }
+
+    /// Everything that is drawn, at full precision.
+    pub fn data(&self) -> Grid {
+        let mut grid = Grid::new(&self.title, &["panel", "group", "row", "series", "ratio", "ci_low", "ci_high"]);
+        let number = |value: Option<f64>| value.filter(|v| v.is_finite()).map(|v| v.to_string()).unwrap_or_default();
+        for (panel, group, row, mark) in self.marks() {
+            let interval = mark.interval.filter(|interval| interval.is_bounded());
+            grid.push([
+                panel.into(),
+                group.into(),
+                row.into(),
+                mark.series.name.into(),
+                number(Some(mark.value)).into(),
+                number(interval.map(|interval| interval.low)).into(),
+                number(interval.map(|interval| interval.high)).into(),
+            ]);
+        }
+        grid
+    }
+}

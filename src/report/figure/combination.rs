@@ -1,0 +1,69 @@
+//! The product of single speed-ups beside what they give together.
+
+use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
+use super::palette::{BLUE, ORANGE};
+use super::{Figure, panel_title};
+use crate::report::analysis::{Analysis, CombinationResult};
+use crate::report::metric::TOKEN_TIME;
+use crate::report::table::notes;
+use crate::report::text;
+
+const PREDICTED: Series =
+    Series { name: "predicted: product of the singles", color: ORANGE, shape: Shape::HollowSquare, lane: -0.6 };
+const MEASURED: Series = Series { name: "measured together", color: BLUE, shape: Shape::Disc, lane: 0.6 };
+
+/// Combinations of all designs, in the pipeline.
+pub struct Combination;
+
+impl Figure for Combination {
+    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
+        let workloads = &analysis.manifest.plan.workloads;
+        let results: Vec<&CombinationResult> =
+            analysis.combinations.iter().filter(|result| result.metric == TOKEN_TIME).collect();
+        let mut labels: Vec<(&str, String)> = Vec::new();
+        for result in &results {
+            let key = (result.design.as_str(), label(result));
+            if !labels.contains(&key) {
+                labels.push(key);
+            }
+        }
+        let cell = |key: &(&str, String), workload: &str| {
+            results
+                .iter()
+                .find(|r| (r.design.as_str(), label(r)) == *key && r.combination.workload == workload)
+                .map_or_else(PanelCell::default, |result| panel_cell(result))
+        };
+        let row = |key: &(&str, String)| Row::Item {
+            label: key.1.clone(),
+            cells: workloads.iter().map(|workload| cell(key, &workload.name)).collect(),
+        };
+        vec![IntervalChart {
+            name: "combination".to_owned(),
+            title: "Do single speed-ups multiply?".to_owned(),
+            message: "Whole pipeline. The number is measured / predicted: below ×1, the combination gives less than \
+                      its parts promise."
+                .to_owned(),
+            caveat: notes::caveat(&analysis.manifest.plan.protocol),
+            axis: "speed-up over the common reference (log scale; right of 1 is faster)".to_owned(),
+            panels: workloads.iter().map(panel_title).collect(),
+            rows: labels.iter().map(row).collect(),
+            legend: vec![PREDICTED, MEASURED],
+            notes: notes::figure(analysis),
+        }]
+    }
+}
+
+fn label(result: &CombinationResult) -> String {
+    let steps: Vec<&str> = result.combination.singles.iter().map(|single| single.step.as_str()).collect();
+    steps.join(" × ")
+}
+
+fn panel_cell(result: &CombinationResult) -> PanelCell {
+    match &result.prediction {
+        Some(prediction) => PanelCell {
+            marks: vec![PREDICTED.effect(&prediction.predicted), MEASURED.effect(&prediction.measured)],
+            text: format!("×{}", text::ratio(prediction.discrepancy.ratio)),
+        },
+        None => PanelCell { marks: Vec::new(), text: "missing".to_owned() },
+    }
+}

@@ -1,0 +1,226 @@
+//! Draws a laid-out chart on any backend.
+
+use plotters::coord::Shift;
+use plotters::prelude::{Circle, DrawingArea, DrawingBackend, IntoDrawingArea, PathElement, Polygon, Rectangle};
+use plotters::style::{Color, RGBColor, ShapeStyle};
+use plotters_backend::text_anchor::HPos;
+
+use super::axis::label;
+use super::chart::{IntervalChart, Mark, Row, Series, Shape};
+use super::layout::{Band, EM, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, PanelSpan, TITLE_EM, lane};
+use super::lettering::Lettering;
+use super::palette::{GUIDE, INK, PAPER, SOFT_INK, STRIPE, VERMILLION};
+
+/// Half the size of a mark.
+const MARK: f64 = 3.6;
+const THIN: f64 = 0.8;
+const THICK: f64 = 1.6;
+/// Of hollow marks.
+const OUTLINE: f64 = 1.4;
+
+/// Draws the chart, `scale` pixels for each unit of the layout.
+///
+/// # Errors
+///
+/// What the backend says.
+pub fn draw<B: DrawingBackend>(backend: B, scale: f64, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
+    let canvas = Canvas { area: backend.into_drawing_area(), scale };
+    canvas.chart(chart, layout)?;
+    canvas.area.present().map_err(|e| e.to_string())
+}
+
+/// A drawing area in units of the layout.
+struct Canvas<B: DrawingBackend> {
+    area: DrawingArea<B, Shift>,
+    scale: f64,
+}
+
+impl<B: DrawingBackend> Canvas<B> {
+    fn chart(&self, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
+        self.area.fill(&PAPER).map_err(|e| e.to_string())?;
+        self.lines(&layout.title, (GAP, layout.title_top), HPos::Left, TITLE_EM, INK)?;
+        self.lines(&layout.message, (GAP, layout.message_top), HPos::Left, EM, SOFT_INK)?;
+        if let Some(caveat) = &chart.caveat {
+            let middle = layout.title_top + TITLE_EM * LEADING / 2.0;
+            self.text(caveat, (layout.width - GAP, middle), HPos::Right, EM, VERMILLION)?;
+        }
+        self.legend(chart, layout)?;
+        self.stripes(chart, layout)?;
+        for panel in &layout.panels {
+            self.panel(panel, layout)?;
+        }
+        for (row, band) in chart.rows.iter().zip(&layout.rows) {
+            self.row(row, band, layout)?;
+        }
+        if let (Some(first), Some(last)) = (layout.panels.first(), layout.panels.last()) {
+            let middle = (first.left + last.right) / 2.0;
+            self.text(&chart.axis, (middle, layout.axis_top + EM * LEADING / 2.0), HPos::Center, EM, INK)?;
+        }
+        self.lines(&layout.notes, (GAP, layout.notes_top), HPos::Left, NOTE_EM, SOFT_INK)
+    }
+
+    fn legend(&self, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
+        for (series, (x, line)) in chart.legend.iter().zip(&layout.legend) {
+            let y = layout.legend_top + (*line as f64 + 0.5) * EM * LEADING;
+            let middle = x + LEGEND_INDENT / 2.0 - 3.0;
+            if series.shape != Shape::HollowDiamond {
+                self.line((middle - 8.0, y), (middle + 8.0, y), series.color, THICK)?;
+            }
+            self.mark(*series, (middle, y))?;
+            self.text(series.name, (x + LEGEND_INDENT, y), HPos::Left, EM, INK)?;
+        }
+        Ok(())
+    }
+
+    /// Every second row is shaded, from label to number, to lead the eye.
+    fn stripes(&self, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
+        let mut shaded = false;
+        for (row, band) in chart.rows.iter().zip(&layout.rows) {
+            shaded = matches!(row, Row::Item { .. }) && !shaded;
+            if shaded {
+                self.rectangle((GAP / 2.0, band.top), (layout.width - GAP / 2.0, band.bottom), STRIPE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Title, grid, axis and the line of no effect of one panel.
+    fn panel(&self, panel: &PanelSpan, layout: &Layout) -> Result<(), String> {
+        self.lines(&panel.title, (panel.left, layout.panel_top), HPos::Left, EM, INK)?;
+        let top = layout.rows.first().map_or(layout.rows_bottom, |band| band.top);
+        for tick in layout.axis.ticks(panel.right - panel.left, EM) {
+            let x = panel.x(layout, tick);
+            self.line((x, top), (x, layout.rows_bottom), GUIDE, THIN)?;
+            self.text(&label(tick), (x, layout.ticks_top + EM * LEADING / 2.0), HPos::Center, EM, SOFT_INK)?;
+        }
+        let one = panel.x(layout, 1.0);
+        self.line((one, top), (one, layout.rows_bottom), INK, 1.2)?;
+        self.line((panel.left, layout.rows_bottom), (panel.right, layout.rows_bottom), SOFT_INK, THIN)
+    }
+
+    fn row(&self, row: &Row, band: &Band, layout: &Layout) -> Result<(), String> {
+        let top = (band.top + band.bottom - band.label.len() as f64 * EM * LEADING) / 2.0;
+        match row {
+            Row::Heading(_) => {
+                // Over the grid, which would cross the text.
+                self.rectangle((GAP / 2.0, band.top), (layout.width - GAP / 2.0, band.bottom), PAPER)?;
+                self.lines(&band.label, (GAP, top + 0.2 * GAP), HPos::Left, EM, SOFT_INK)
+            }
+            Row::Item { cells, .. } => {
+                let right = layout.panels.first().map_or(0.0, |panel| panel.left) - GAP;
+                self.lines(&band.label, (right, top), HPos::Right, EM, INK)?;
+                for (panel, cell) in layout.panels.iter().zip(cells) {
+                    for mark in &cell.marks {
+                        self.interval(mark, panel, band, layout)?;
+                    }
+                    let middle = (band.top + band.bottom) / 2.0;
+                    self.text(&cell.text, (panel.text_right, middle), HPos::Right, EM, INK)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A mark over its interval, whose caps are drawn where the mark does not hide them; an unbounded
+    /// interval runs through the whole panel.
+    fn interval(&self, mark: &Mark, panel: &PanelSpan, band: &Band, layout: &Layout) -> Result<(), String> {
+        let y = lane(band, mark.series.lane);
+        if let Some(interval) = mark.interval {
+            let (low, high) = (panel.x(layout, interval.low), panel.x(layout, interval.high));
+            self.line((low, y), (high, y), mark.series.color, THICK)?;
+            let middle = panel.x(layout, mark.value);
+            for end in [low, high].into_iter().filter(|end| (end - middle).abs() > 1.3 * MARK) {
+                self.line((end, y - MARK), (end, y + MARK), mark.series.color, THICK)?;
+            }
+        }
+        self.mark(mark.series, (panel.x(layout, mark.value), y))
+    }
+
+    fn mark(&self, series: Series, (x, y): (f64, f64)) -> Result<(), String> {
+        let square = |r: f64| vec![(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)];
+        match series.shape {
+            Shape::Disc => self.disc((x, y), ShapeStyle::from(&series.color).filled()),
+            Shape::HollowDisc => {
+                self.disc((x, y), ShapeStyle::from(&PAPER).filled())?;
+                self.disc((x, y), self.stroke(series.color, OUTLINE))
+            }
+            Shape::Square => self.polygon(square(MARK * 0.85), series.color),
+            Shape::HollowSquare => self.hollow(square(MARK), series.color),
+            Shape::HollowDiamond => {
+                let r = MARK * 1.35;
+                self.hollow(vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)], series.color)
+            }
+        }
+    }
+
+    fn disc(&self, at: (f64, f64), style: ShapeStyle) -> Result<(), String> {
+        self.area.draw(&Circle::new(self.pixel(at), self.length(MARK), style)).map_err(|e| e.to_string())
+    }
+
+    fn hollow(&self, mut corners: Vec<(f64, f64)>, color: RGBColor) -> Result<(), String> {
+        self.polygon(corners.clone(), PAPER)?;
+        corners.extend(corners.first().copied());
+        let path: Vec<(i32, i32)> = corners.into_iter().map(|point| self.pixel(point)).collect();
+        self.area.draw(&PathElement::new(path, self.stroke(color, OUTLINE))).map_err(|e| e.to_string())
+    }
+
+    fn polygon(&self, corners: Vec<(f64, f64)>, color: RGBColor) -> Result<(), String> {
+        let path: Vec<(i32, i32)> = corners.into_iter().map(|point| self.pixel(point)).collect();
+        self.area.draw(&Polygon::new(path, color.filled())).map_err(|e| e.to_string())
+    }
+
+    fn rectangle(&self, from: (f64, f64), to: (f64, f64), color: RGBColor) -> Result<(), String> {
+        let corners = [self.pixel(from), self.pixel(to)];
+        self.area.draw(&Rectangle::new(corners, color.filled())).map_err(|e| e.to_string())
+    }
+
+    fn line(&self, from: (f64, f64), to: (f64, f64), color: RGBColor, width: f64) -> Result<(), String> {
+        let path = vec![self.pixel(from), self.pixel(to)];
+        self.area.draw(&PathElement::new(path, self.stroke(color, width))).map_err(|e| e.to_string())
+    }
+
+    /// Lines of text from the top down.
+    fn lines(
+        &self,
+        lines: &[String],
+        (x, top): (f64, f64),
+        side: HPos,
+        em: f64,
+        color: RGBColor,
+    ) -> Result<(), String> {
+        lines.iter().enumerate().try_for_each(|(index, line)| {
+            let middle = top + (index as f64 + 0.5) * em * LEADING;
+            self.text(line, (x, middle), side, em, color)
+        })
+    }
+
+    /// One line of text, vertically centred at `at`.
+    fn text(&self, text: &str, at: (f64, f64), side: HPos, em: f64, color: RGBColor) -> Result<(), String> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let RGBColor(red, green, blue) = color;
+        let at = self.pixel(at);
+        let lettering = Lettering { text, at, side, em: em * self.scale, color: (red, green, blue) };
+        self.area.draw(&lettering).map_err(|e| e.to_string())
+    }
+
+    fn stroke(&self, color: RGBColor, width: f64) -> ShapeStyle {
+        color.stroke_width((width * self.scale).round().max(1.0) as u32)
+    }
+
+    fn length(&self, value: f64) -> i32 {
+        (value * self.scale).round() as i32
+    }
+
+    fn pixel(&self, (x, y): (f64, f64)) -> (i32, i32) {
+        (self.length(x), self.length(y))
+    }
+}
+
+impl PanelSpan {
+    /// Horizontal position of a ratio.
+    fn x(&self, layout: &Layout, ratio: f64) -> f64 {
+        self.left + layout.axis.position(ratio) * (self.right - self.left)
+    }
+}

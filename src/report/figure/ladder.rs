@@ -1,0 +1,86 @@
+//! Each step of a ladder against the step before it, with the published claim beside it.
+
+use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
+use super::palette::{BLUE, INK, ORANGE};
+use super::{Figure, find, panel_title, steps};
+use crate::plan::{Contrast, Design, DesignKind, Workload};
+use crate::report::analysis::Analysis;
+use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
+use crate::report::table::notes;
+use crate::report::text;
+use crate::stats::verdict::ClaimVerdict;
+
+const PIPELINE: Series = Series { name: "whole pipeline", color: BLUE, shape: Shape::Disc, lane: -1.0 };
+const KERNELS: Series = Series { name: "matrix products only", color: ORANGE, shape: Shape::Square, lane: 1.0 };
+const PUBLISHED: Series = Series { name: "published", color: INK, shape: Shape::HollowDiamond, lane: 0.0 };
+
+/// One chart for each cumulative design.
+pub struct Ladder;
+
+impl Figure for Ladder {
+    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
+        analysis.designs(&[DesignKind::Cumulative]).into_iter().map(|design| chart(analysis, design)).collect()
+    }
+}
+
+fn chart(analysis: &Analysis, design: &Design) -> IntervalChart {
+    let workloads = &analysis.manifest.plan.workloads;
+    let cell = |step: &str, workload: &Workload| match find(design, step, workload) {
+        Some(contrast) => panel_cell(analysis, design, contrast),
+        None => PanelCell::default(),
+    };
+    let row = |step: &str| Row::Item {
+        label: step.to_owned(),
+        cells: workloads.iter().map(|workload| cell(step, workload)).collect(),
+    };
+    IntervalChart {
+        name: format!("ladder-{}", design.name),
+        title: design.title.clone(),
+        message: message(analysis, design),
+        caveat: notes::caveat(&analysis.manifest.plan.protocol),
+        axis: "speed-up over the previous step (log scale; right of 1 is faster)".to_owned(),
+        panels: workloads.iter().map(panel_title).collect(),
+        rows: steps(design).into_iter().map(row).collect(),
+        legend: vec![PIPELINE, KERNELS, PUBLISHED],
+        notes: notes::figure(analysis),
+    }
+}
+
+fn panel_cell(analysis: &Analysis, design: &Design, contrast: &Contrast) -> PanelCell {
+    let pipeline = analysis.outcome(&design.name, contrast, TOKEN_TIME);
+    let kernels = analysis.outcome(&design.name, contrast, KERNEL_TIME);
+    let mut marks = Vec::new();
+    marks.extend(contrast.published.map(|factor| PUBLISHED.point(factor)));
+    marks.extend(kernels.citable().map(|judged| KERNELS.effect(&judged.effect)));
+    marks.extend(pipeline.citable().map(|judged| PIPELINE.effect(&judged.effect)));
+    let text = match pipeline.citable() {
+        Some(judged) => format!("×{}", text::ratio(judged.effect.ratio)),
+        None => pipeline.word(),
+    };
+    PanelCell { marks, text }
+}
+
+/// How many published factors the pipeline reached.
+fn message(analysis: &Analysis, design: &Design) -> String {
+    let mut parts = Vec::new();
+    for workload in &analysis.manifest.plan.workloads {
+        let verdicts: Vec<ClaimVerdict> = design
+            .contrasts
+            .iter()
+            .filter(|contrast| contrast.workload == workload.name)
+            .filter_map(|contrast| {
+                let outcome = analysis.outcome(&design.name, contrast, TOKEN_TIME);
+                Some(ClaimVerdict::of(outcome.citable()?.effect.interval, contrast.published?))
+            })
+            .collect();
+        if !verdicts.is_empty() {
+            let held = verdicts.iter().filter(|verdict| **verdict == ClaimVerdict::Held).count();
+            parts.push(format!("{held} of {} on {}", verdicts.len(), workload.name));
+        }
+    }
+    if parts.is_empty() {
+        "Each step against the step before it, with its interval.".to_owned()
+    } else {
+        format!("Published speed-ups that the whole pipeline reaches: {}.", parts.join(", "))
+    }
+}

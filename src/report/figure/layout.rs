@@ -1,0 +1,197 @@
+//! Where everything goes: computed from the widths of the texts, so that nothing is clipped.
+//!
+//! Lengths are in units of 1/96 inch.
+
+use super::axis::LogAxis;
+use super::chart::{IntervalChart, Row};
+use super::font;
+
+/// Body text, 8 pt: readable when the figure is printed at its own size.
+pub const EM: f64 = 10.7;
+/// The title.
+pub const TITLE_EM: f64 = 13.5;
+/// Small print.
+pub const NOTE_EM: f64 = 9.0;
+/// Distance between two lines of text, in em.
+pub const LEADING: f64 = 1.4;
+/// Outer margin, and the gap between columns.
+pub const GAP: f64 = 12.0;
+
+/// Two columns of a paper, 7 inch: the least width of a figure.
+const LEAST_WIDTH: f64 = 672.0;
+const LEAST_PLOT: f64 = 170.0;
+/// Row labels are broken into lines of this width.
+const LABEL_LIMIT: f64 = 230.0;
+const ROW_HEIGHT: f64 = 22.0;
+/// Added to a row for each lane of marks beside the middle one.
+const LANE: f64 = 8.5;
+
+/// Positions of all parts of one chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    pub width: f64,
+    pub height: f64,
+    pub axis: LogAxis,
+    pub title: Vec<String>,
+    pub message: Vec<String>,
+    pub notes: Vec<String>,
+    /// Baseline regions, from the top.
+    pub title_top: f64,
+    pub message_top: f64,
+    pub legend_top: f64,
+    /// Left end of each legend entry, and its line.
+    pub legend: Vec<(f64, usize)>,
+    pub panel_top: f64,
+    pub rows: Vec<Band>,
+    pub rows_bottom: f64,
+    pub ticks_top: f64,
+    pub axis_top: f64,
+    pub notes_top: f64,
+    pub panels: Vec<PanelSpan>,
+}
+
+/// Vertical extent of a row, with its label in lines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    pub top: f64,
+    pub bottom: f64,
+    pub label: Vec<String>,
+}
+
+/// Horizontal extent of a panel: its plot, and the right end of its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PanelSpan {
+    pub left: f64,
+    pub right: f64,
+    pub text_right: f64,
+    pub title: Vec<String>,
+}
+
+impl Layout {
+    /// Lays a chart out.
+    pub fn new(chart: &IntervalChart) -> Layout {
+        let labels: Vec<Vec<String>> = chart.rows.iter().map(label_lines).collect();
+        let label_width = chart
+            .rows
+            .iter()
+            .zip(&labels)
+            .filter(|(row, _)| matches!(row, Row::Item { .. }))
+            .flat_map(|(_, lines)| lines.iter().map(|line| font::width(line, EM)))
+            .fold(0.0, f64::max);
+        let left = GAP + label_width + GAP;
+        let text_widths: Vec<f64> = (0..chart.panels.len()).map(|panel| text_width(chart, panel)).collect();
+        let fixed = left + text_widths.iter().map(|width| width + 1.5 * GAP).sum::<f64>();
+        let count = chart.panels.len().max(1) as f64;
+        let plot = ((LEAST_WIDTH - fixed) / count).max(LEAST_PLOT);
+        let width = fixed + plot * count;
+
+        let mut panels = Vec::new();
+        let mut x = left;
+        for (title, text) in chart.panels.iter().zip(text_widths) {
+            let text_right = x + plot + 0.5 * GAP + text;
+            let title = font::wrap(title, EM, text_right - x);
+            panels.push(PanelSpan { left: x, right: x + plot, text_right, title });
+            x = text_right + GAP;
+        }
+
+        let inner = width - 2.0 * GAP;
+        let caveat_width = chart.caveat.as_ref().map_or(0.0, |caveat| font::width(caveat, EM) + GAP);
+        let title = font::wrap(&chart.title, TITLE_EM, inner - caveat_width);
+        let message = font::wrap(&chart.message, EM, inner);
+        let notes: Vec<String> = chart.notes.iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect();
+        let legend = legend(chart, inner);
+
+        let title_top = GAP;
+        let message_top = title_top + title.len() as f64 * TITLE_EM * LEADING;
+        let legend_top = message_top + message.len() as f64 * EM * LEADING + 0.5 * GAP;
+        let legend_lines = legend.last().map_or(0, |(_, line)| line + 1) as f64;
+        let panel_top = legend_top + legend_lines * EM * LEADING + 0.7 * GAP;
+        let title_lines = panels.iter().map(|panel| panel.title.len()).max().unwrap_or(0) as f64;
+        let rows_top = panel_top + title_lines * EM * LEADING + 0.4 * GAP;
+        let rows = bands(chart, labels, rows_top);
+        let rows_bottom = rows.last().map_or(rows_top, |band| band.bottom);
+        let ticks_top = rows_bottom + 0.5 * GAP;
+        let axis_top = ticks_top + EM * LEADING;
+        let notes_top = axis_top + EM * LEADING + 0.5 * GAP;
+        let height = notes_top + notes.len() as f64 * NOTE_EM * LEADING + GAP;
+        Layout {
+            width,
+            height,
+            axis: LogAxis::covering(chart.values().into_iter()),
+            title,
+            message,
+            notes,
+            title_top,
+            message_top,
+            legend_top,
+            legend,
+            panel_top,
+            rows,
+            rows_bottom,
+            ticks_top,
+            axis_top,
+            notes_top,
+            panels,
+        }
+    }
+
+    /// Size in pixels.
+    pub fn size(&self, scale: f64) -> (u32, u32) {
+        ((self.width * scale).ceil() as u32, (self.height * scale).ceil() as u32)
+    }
+}
+
+/// Space between a legend's mark and its name.
+pub const LEGEND_INDENT: f64 = 22.0;
+
+fn legend(chart: &IntervalChart, inner: f64) -> Vec<(f64, usize)> {
+    let mut x = GAP;
+    let mut line = 0;
+    let mut entries = Vec::new();
+    for series in &chart.legend {
+        let width = LEGEND_INDENT + font::width(series.name, EM);
+        if x > GAP && x + width > GAP + inner {
+            x = GAP;
+            line += 1;
+        }
+        entries.push((x, line));
+        x += width + 1.5 * GAP;
+    }
+    entries
+}
+
+fn label_lines(row: &Row) -> Vec<String> {
+    match row {
+        Row::Heading(text) => vec![text.clone()],
+        Row::Item { label, .. } => font::wrap(label, EM, LABEL_LIMIT),
+    }
+}
+
+fn text_width(chart: &IntervalChart, panel: usize) -> f64 {
+    let widths = chart.rows.iter().filter_map(|row| match row {
+        Row::Heading(_) => None,
+        Row::Item { cells, .. } => cells.get(panel).map(|cell| font::width(&cell.text, EM)),
+    });
+    widths.fold(0.0, f64::max)
+}
+
+fn bands(chart: &IntervalChart, labels: Vec<Vec<String>>, top: f64) -> Vec<Band> {
+    let lane = chart.legend.iter().map(|series| series.lane.abs()).fold(0.0, f64::max);
+    let mut y = top;
+    let mut bands = Vec::new();
+    for (row, label) in chart.rows.iter().zip(labels) {
+        let text = label.len() as f64 * EM * LEADING;
+        let height = match row {
+            Row::Heading(_) => text + 0.6 * GAP,
+            Row::Item { .. } => (text + 0.4 * GAP).max(ROW_HEIGHT + 2.0 * lane * LANE),
+        };
+        bands.push(Band { top: y, bottom: y + height, label });
+        y += height;
+    }
+    bands
+}
+
+/// Vertical position of a lane of marks in a row.
+pub fn lane(band: &Band, lane: f64) -> f64 {
+    (band.top + band.bottom) / 2.0 + lane * LANE
+}

@@ -1,0 +1,86 @@
+//! The figures of a report: one a file, all in one list.
+//!
+//! A figure only says what is shown, as an [`IntervalChart`]; one engine lays it out and draws it
+//! to SVG and PNG, and writes its data as CSV.
+
+mod axis;
+mod base64;
+mod chart;
+mod combination;
+mod draw;
+mod font;
+mod forest;
+mod ladder;
+mod layout;
+mod lettering;
+mod palette;
+
+use std::path::Path;
+
+use plotters::prelude::{BitMapBackend, SVGBackend};
+
+use super::analysis::Analysis;
+use super::error::ReportError;
+use crate::plan::{Contrast, Design, Workload};
+pub use chart::IntervalChart;
+
+/// A kind of figure. To add one: write its file, and one line in [`FIGURES`].
+pub trait Figure: Sync {
+    /// The charts that an experiment has of this kind; those without a single mark are left out.
+    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart>;
+}
+
+/// Every figure, in the order in which they are written.
+pub const FIGURES: &[&dyn Figure] = &[&ladder::Ladder, &forest::Forest, &combination::Combination];
+
+/// Pixels of a PNG for each unit of the layout (1/96 inch): sharp in print at column width.
+const PNG_SCALE: f64 = 2.0;
+
+/// The chart as a self-contained SVG.
+///
+/// # Errors
+///
+/// If the drawing library refuses.
+pub fn svg(chart: &IntervalChart, path: &Path) -> Result<String, ReportError> {
+    let layout = layout::Layout::new(chart);
+    let mut text = String::new();
+    let backend = SVGBackend::with_string(&mut text, layout.size(1.0));
+    draw::draw(backend, 1.0, chart, &layout).map_err(|message| error(path, message))?;
+    Ok(font::embed(&text))
+}
+
+/// Writes the chart as a PNG to `path`.
+///
+/// # Errors
+///
+/// If the drawing library refuses or the file cannot be written.
+pub fn png(chart: &IntervalChart, path: &Path) -> Result<(), ReportError> {
+    let layout = layout::Layout::new(chart);
+    let backend = BitMapBackend::new(path, layout.size(PNG_SCALE));
+    draw::draw(backend, PNG_SCALE, chart, &layout).map_err(|message| error(path, message))
+}
+
+/// Name and description of a workload.
+fn panel_title(workload: &Workload) -> String {
+    format!("{}: {}", workload.name, workload.title)
+}
+
+/// The steps of a design, each once, in its order.
+fn steps(design: &Design) -> Vec<&str> {
+    let mut steps: Vec<&str> = Vec::new();
+    for contrast in &design.contrasts {
+        if !steps.contains(&contrast.step.as_str()) {
+            steps.push(&contrast.step);
+        }
+    }
+    steps
+}
+
+/// The contrast of a step on a workload.
+fn find<'a>(design: &'a Design, step: &str, workload: &Workload) -> Option<&'a Contrast> {
+    design.contrasts.iter().find(|contrast| contrast.step == step && contrast.workload == workload.name)
+}
+
+fn error(path: &Path, message: String) -> ReportError {
+    ReportError::Draw { path: path.to_owned(), message }
+}

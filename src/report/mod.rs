@@ -1,0 +1,129 @@
+//! From a results directory to everything derived from it.
+//!
+//! [`build`] is a pure function of `manifest.json`, `samples.csv` and `counters.csv`: no clock, no
+//! randomness, no map in hash order, fonts embedded. Running it again writes the same bytes.
+
+pub mod analysis;
+pub mod blocks;
+pub mod derived;
+pub mod error;
+pub mod figure;
+pub mod grid;
+pub mod metric;
+pub mod render;
+pub mod splice;
+pub mod table;
+pub mod text;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::plan::DesignKind;
+use crate::record::store::Row;
+use crate::record::{CounterRow, Sample, TornLine, read_manifest, read_rows};
+use analysis::Analysis;
+pub use error::ReportError;
+use figure::FIGURES;
+use grid::Grid;
+use table::{TABLES, Table};
+
+/// What was written, and what a reader should know about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReportSummary {
+    /// Paths relative to the results directory, in the order in which they were written.
+    pub files: Vec<PathBuf>,
+    /// Rows that an interrupted writer left unfinished.
+    pub torn: Vec<TornLine>,
+}
+
+/// A results directory, read and analysed.
+pub struct Report {
+    pub analysis: Analysis,
+    pub torn: Vec<TornLine>,
+}
+
+impl Report {
+    /// Reads and analyses `dir`. A run that was stopped before its counter pass has no
+    /// `counters.csv`; its report has no counters.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or malformed; the error says where and what was expected.
+    pub fn read(dir: &Path) -> Result<Report, ReportError> {
+        let manifest = read_manifest(dir)?;
+        let (samples, torn_sample) = read_rows::<Sample>(dir, &manifest)?;
+        let (counters, torn_counter) = match dir.join(CounterRow::FILE).exists() {
+            true => read_rows::<CounterRow>(dir, &manifest)?,
+            false => (Vec::new(), None),
+        };
+        let torn = torn_sample.into_iter().chain(torn_counter).collect();
+        Ok(Report { analysis: Analysis::new(manifest, &samples, counters)?, torn })
+    }
+
+    /// Writes every derived file into `dir`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<ReportSummary, ReportError> {
+        let analysis = &self.analysis;
+        let mut writer = Writer { dir, files: Vec::new() };
+        writer.write("cells.csv", &derived::cells_csv(analysis)?)?;
+        writer.write("contrasts.csv", &derived::contrasts_csv(analysis)?)?;
+        let origin = format!("{}, run {}", analysis.manifest.plan.experiment, analysis.manifest.run_id);
+        for table in TABLES {
+            let grid = table.build(analysis);
+            let name = table.name();
+            writer.write(&format!("tables/{name}.md"), render::markdown(&grid).as_bytes())?;
+            writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
+            writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
+        }
+        for chart in FIGURES.iter().flat_map(|figure| figure.charts(analysis)).filter(|chart| !chart.is_empty()) {
+            let name = format!("figures/{}", chart.name);
+            writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
+            writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
+            figure::png(&chart, &dir.join(format!("{name}.png")))?;
+            writer.files.push(PathBuf::from(format!("{name}.png")));
+        }
+        Ok(ReportSummary { files: writer.files, torn: self.torn.clone() })
+    }
+
+    /// The tables that a README shows, by the name of their markers: `claims`, and `ladder` (the
+    /// first cumulative design).
+    pub fn headlines(&self) -> Vec<(&'static str, String)> {
+        let claims = table::Claims.build(&self.analysis);
+        let ladder = match self.analysis.designs(&[DesignKind::Cumulative]).first() {
+            Some(design) => table::ladder(&self.analysis, design),
+            None => Grid::new("This experiment has no cumulative design", &[]),
+        };
+        vec![("claims", render::markdown(&claims)), ("ladder", render::markdown(&ladder))]
+    }
+}
+
+/// Rebuilds everything derived in the results directory `dir`.
+///
+/// # Errors
+///
+/// If the run cannot be read or a derived file cannot be written.
+pub fn build(dir: &Path) -> Result<ReportSummary, ReportError> {
+    Report::read(dir)?.write(dir)
+}
+
+/// Writes files below one directory and remembers them.
+struct Writer<'a> {
+    dir: &'a Path,
+    files: Vec<PathBuf>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReportError> {
+        let path = self.dir.join(name);
+        let io = |cause| ReportError::Io { path: path.clone(), cause };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(io)?;
+        }
+        fs::write(&path, bytes).map_err(io)?;
+        self.files.push(PathBuf::from(name));
+        Ok(())
+    }
+}

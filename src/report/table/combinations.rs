@@ -1,0 +1,79 @@
+//! The product of single speed-ups beside the measured combination.
+
+use super::{Table, notes};
+use crate::report::analysis::{Analysis, CombinationResult};
+use crate::report::grid::{Entry, Grid};
+use crate::report::metric::{self, KERNEL_TIME, TOKEN_TIME};
+use crate::report::text;
+use crate::stats::Interval;
+
+const HEADINGS: [&str; 9] = [
+    "Design",
+    "Workload",
+    "Metric",
+    "Singles",
+    "Predicted product >",
+    "Measured together >",
+    "Measured / predicted >",
+    "Reading",
+    "Blocks >",
+];
+
+/// Predicted and measured combinations, in pipeline and kernels.
+pub struct Combinations;
+
+impl Table for Combinations {
+    fn name(&self) -> &'static str {
+        "combinations"
+    }
+
+    fn title(&self) -> &'static str {
+        "Does the product of single speed-ups predict the combination?"
+    }
+
+    fn build(&self, analysis: &Analysis) -> Grid {
+        let mut grid = Grid::new(self.title(), &HEADINGS);
+        let margin = analysis.manifest.plan.protocol.margin;
+        for result in analysis.combinations.iter().filter(|r| [TOKEN_TIME, KERNEL_TIME].contains(&r.metric.as_str())) {
+            let prediction = result.prediction.as_ref();
+            let gap = prediction.map(|p| p.discrepancy.interval);
+            grid.push([
+                result.design.as_str().into(),
+                result.combination.workload.as_str().into(),
+                metric::title(&result.metric).into(),
+                singles(result).into(),
+                text::or_none(prediction, |p| text::effect(&p.predicted)).into(),
+                text::or_none(prediction, |p| text::effect(&p.measured)).into(),
+                text::or_none(prediction, |p| text::effect(&p.discrepancy)).into(),
+                Entry::strong_if(false, gap.map_or("missing or refused", |gap| reading(gap, margin))),
+                text::or_none(prediction, |p| p.discrepancy.n_blocks.to_string()).into(),
+            ]);
+        }
+        grid.notes = notes::contrasts(analysis);
+        grid.notes.push(
+            "Predicted: the product, within each block, of every step alone against its own reference. Readings come \
+             from the interval and the margin, without correction for multiplicity."
+                .to_owned(),
+        );
+        grid
+    }
+}
+
+fn singles(result: &CombinationResult) -> String {
+    let steps: Vec<&str> = result.combination.singles.iter().map(|single| single.step.as_str()).collect();
+    steps.join(" × ")
+}
+
+/// What the interval of measured / predicted says.
+fn reading(gap: Interval, margin: f64) -> &'static str {
+    let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
+    if gap.high < low {
+        "less than the product"
+    } else if gap.low > high {
+        "more than the product"
+    } else if low <= gap.low && gap.high <= high {
+        "the product holds"
+    } else {
+        "inconclusive"
+    }
+}

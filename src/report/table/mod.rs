@@ -1,0 +1,54 @@
+//! The tables of a report: one a file, all in one list.
+
+mod arms;
+mod claims;
+mod combinations;
+mod counters;
+mod formats;
+mod ladders;
+pub mod notes;
+mod null;
+mod one_factor;
+
+use super::analysis::Analysis;
+use super::grid::Grid;
+
+pub use claims::Claims;
+pub use ladders::ladder;
+
+/// A table of the report. To add one: write its file, and one line in [`TABLES`].
+pub trait Table: Sync {
+    /// File name without its ending.
+    fn name(&self) -> &'static str;
+    /// What it shows, in one line.
+    fn title(&self) -> &'static str;
+    /// The table itself; without rows when the experiment has nothing to show in it.
+    fn build(&self, analysis: &Analysis) -> Grid;
+}
+
+/// Every table, in the order in which a reader wants them.
+pub const TABLES: &[&dyn Table] = &[
+    &claims::Claims,
+    &ladders::Ladders,
+    &one_factor::OneFactor,
+    &combinations::Combinations,
+    &formats::Formats,
+    &arms::Arms,
+    &counters::Counters,
+    &null::Null,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let mut names: Vec<&str> = TABLES.iter().map(|table| table.name()).collect();
+        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLES.len());
+        assert!(TABLES.iter().all(|table| !table.title().is_empty()));
+    }
+}

@@ -1,0 +1,105 @@
+//! What has to stand below every table: how many blocks, which interval, which correction, which
+//! machine, and whether the run may be cited at all.
+
+use crate::plan::expand::MIN_BLOCKS;
+use crate::plan::{Contrast, Protocol};
+use crate::report::analysis::Analysis;
+use crate::report::text;
+
+/// Marks everything made from a shortened run.
+pub const NOT_CITABLE: &str = "NOT CITABLE (quick run)";
+
+/// Facts of the environment that name the machine, in this order.
+const MACHINE: [&str; 4] = ["cpu", "caches", "memory", "governor"];
+
+/// Notes of a table of contrasts.
+pub fn contrasts(analysis: &Analysis) -> Vec<String> {
+    let protocol = &analysis.manifest.plan.protocol;
+    let method = format!(
+        "{} of {} planned, each a fresh process. Ratio = time of the reference / time of the arm, above 1 the \
+         arm is faster: geometric mean over blocks [{} Student t interval of the in-block log ratios].",
+        blocks(analysis),
+        protocol.blocks,
+        text::percent(protocol.confidence),
+    );
+    let correction = format!(
+        "p and verdicts: two-sided, Holm-adjusted within each design, workload and metric; margin {}.",
+        text::percent(protocol.margin),
+    );
+    [method, correction].into_iter().chain(common(analysis)).collect()
+}
+
+/// Notes of a table of cells.
+pub fn cells(analysis: &Analysis) -> Vec<String> {
+    let method = "Medians over blocks of the medians of each block; their order-statistics intervals are in cells.csv. \
+                  GB/s: stored weight bytes (scales and padding included) / kernel time. Roof: share of the read \
+                  bandwidth measured around each repetition (moved: brackets that differ by more than 10%).";
+    [method.to_owned()].into_iter().chain(common(analysis)).collect()
+}
+
+/// Notes of every table.
+pub fn common(analysis: &Analysis) -> Vec<String> {
+    caveat(&analysis.manifest.plan.protocol).into_iter().chain(provenance(analysis)).collect()
+}
+
+/// Machine and run.
+fn provenance(analysis: &Analysis) -> Vec<String> {
+    let environment = &analysis.manifest.environment;
+    let machine: Vec<String> =
+        MACHINE.iter().filter_map(|key| Some(format!("{key} {}", environment.get(*key)?))).collect();
+    let run = format!("Run {} of {}.", analysis.manifest.run_id, analysis.manifest.plan.experiment);
+    let machine = (!machine.is_empty()).then(|| format!("Machine: {}.", machine.join("; ")));
+    machine.into_iter().chain([run]).collect()
+}
+
+/// Small print of a figure: one line on the method, one on the machine.
+pub fn figure(analysis: &Analysis) -> Vec<String> {
+    let protocol = &analysis.manifest.plan.protocol;
+    let method = format!(
+        "Geometric mean over {}, {} Student t interval of in-block log ratios.",
+        blocks(analysis),
+        text::percent(protocol.confidence),
+    );
+    [method].into_iter().chain(provenance(analysis)).collect()
+}
+
+/// How many blocks the contrasts of the run rest on.
+fn blocks(analysis: &Analysis) -> String {
+    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
+    let blocks: Vec<usize> = counted.map(|judged| judged.effect.n_blocks).collect();
+    match (blocks.iter().min(), blocks.iter().max()) {
+        (Some(low), Some(high)) if low == high => format!("{low} blocks"),
+        (Some(low), Some(high)) => format!("{low} to {high} blocks"),
+        _ => "no complete block".to_owned(),
+    }
+}
+
+/// Why the run may not be cited, if so.
+pub fn caveat(protocol: &Protocol) -> Option<String> {
+    if protocol.quick {
+        Some(NOT_CITABLE.to_owned())
+    } else if protocol.blocks < MIN_BLOCKS {
+        Some(format!("NOT CITABLE ({} blocks planned, the minimum is {MIN_BLOCKS})", protocol.blocks))
+    } else {
+        None
+    }
+}
+
+/// Why a contrast is left out of a headline table: the refusal of one of its cells.
+pub fn refusals(analysis: &Analysis, contrast: &Contrast) -> Vec<String> {
+    [&contrast.arm, &contrast.reference]
+        .into_iter()
+        .filter_map(|id| analysis.cell(id))
+        .filter(|result| result.is_refused())
+        .map(|result| format!("Left out: {} on {}: {}.", result.cell.arm, result.cell.workload, result.status))
+        .collect()
+}
+
+/// Adds notes once each, in order.
+pub fn extend_unique(notes: &mut Vec<String>, more: Vec<String>) {
+    for note in more {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+}

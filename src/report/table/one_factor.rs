@@ -1,0 +1,58 @@
+//! Designs that change one factor at a time.
+
+use super::{Table, notes};
+use crate::plan::DesignKind;
+use crate::report::analysis::{Analysis, Outcome};
+use crate::report::grid::{Entry, Grid};
+use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
+use crate::report::text;
+use crate::stats::verdict::Verdict;
+
+const HEADINGS: [&str; 8] =
+    ["Design", "Workload", "Step", "Pipeline >", "Verdict", "p adj. >", "Detectable >", "Kernels >"];
+
+/// Add-one-in and leave-one-out.
+pub struct OneFactor;
+
+impl Table for OneFactor {
+    fn name(&self) -> &'static str {
+        "one_factor"
+    }
+
+    fn title(&self) -> &'static str {
+        "Each factor alone, and everything without it"
+    }
+
+    fn build(&self, analysis: &Analysis) -> Grid {
+        let mut grid = Grid::new(self.title(), &HEADINGS);
+        let mut left_out = Vec::new();
+        for design in analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]) {
+            for workload in &analysis.manifest.plan.workloads {
+                for contrast in design.contrasts.iter().filter(|c| c.workload == workload.name) {
+                    let pipeline = analysis.outcome(&design.name, contrast, TOKEN_TIME);
+                    if let Outcome::Refused(_) = pipeline {
+                        notes::extend_unique(&mut left_out, notes::refusals(analysis, contrast));
+                        continue;
+                    }
+                    let judged = pipeline.citable();
+                    let clear = judged.is_some_and(|j| matches!(j.verdict, Verdict::Improvement | Verdict::Regression));
+                    let kernels = analysis.outcome(&design.name, contrast, KERNEL_TIME);
+                    grid.push([
+                        design.name.as_str().into(),
+                        contrast.workload.as_str().into(),
+                        contrast.step.as_str().into(),
+                        Entry::strong_if(clear, text::or_none(judged, |j| text::effect(&j.effect))),
+                        pipeline.word().into(),
+                        text::or_none(judged, |j| text::p_value(j.p_adjusted)).into(),
+                        text::or_none(judged, |j| text::two_decimals(j.effect.detectable)).into(),
+                        text::or_none(kernels.citable(), |j| text::effect(&j.effect)).into(),
+                    ]);
+                }
+            }
+        }
+        grid.notes = notes::contrasts(analysis);
+        grid.notes.push("Detectable: smallest true difference that this spread finds with power 0.8.".to_owned());
+        grid.notes.extend(left_out);
+        grid
+    }
+}

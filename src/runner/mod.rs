@@ -1,0 +1,76 @@
+//! Measuring: from a plan to raw rows.
+//!
+//! [`session`] is the parent: it checks the arms ([`preflight`]), starts one fresh process for each
+//! [`block`], appends what finished blocks report, and can be interrupted and resumed. A block sets
+//! up each workload once ([`stage`]) and runs every cell on it, with the read bandwidth ([`roof`])
+//! and the [`evidence`] of the operating system beside each sample. [`counters`] are a pass of
+//! their own. Nothing here computes a statistic.
+
+pub mod block;
+pub mod counters;
+pub mod evidence;
+pub mod machine;
+pub mod preflight;
+pub mod progress;
+pub mod roof;
+pub mod session;
+pub mod stage;
+
+use std::{io, path::PathBuf};
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::{arm::AssignError, mixed::MixedError, model, record::RecordError, report::ReportError, spec::SpecError};
+
+/// Why a run cannot start or go on.
+#[derive(Debug, Error, Diagnostic)]
+pub enum RunError {
+    /// The experiment file.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Spec(#[from] SpecError),
+    /// The model of a workload.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The formats of a mixed arm.
+    #[error(transparent)]
+    Mixed(#[from] MixedError),
+    /// Files of a run.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Derived files of a run.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A plan with levels that do not exist: written by another version.
+    #[error("the plan names a level that this program does not have: {0}")]
+    Assign(#[from] AssignError),
+    /// The output folder is there already.
+    #[error("{path} exists already and is not empty")]
+    #[diagnostic(help("name another folder with --out, or go on with that run: --resume {}", .path.display()))]
+    Exists { path: PathBuf },
+    /// The output folder cannot be written.
+    #[error("cannot write {path}: {source}")]
+    #[diagnostic(help("name a folder that can be written with --out"))]
+    Unwritable { path: PathBuf, source: io::Error },
+    /// A run that another plan, program or model made.
+    #[error("{path} cannot be resumed: {what} differs\n  recorded: {recorded}\n  now:      {now}")]
+    #[diagnostic(help("samples of different programs, models or specs do not mix: start a new run"))]
+    Different { path: PathBuf, what: String, recorded: String, now: String },
+    /// Not enough memory for the weights of a workload.
+    #[error("workload {workload} needs {needed} MiB for its copies and {available} MiB are free")]
+    #[diagnostic(help("run fewer stored formats at a time, for example with -a format=w3p5"))]
+    Memory { workload: String, needed: usize, available: usize },
+    /// Every cell failed or was left out.
+    #[error("no cell is left to run")]
+    NothingToRun,
+    /// A block's process could not be started or did not speak the protocol.
+    #[error("block {block}: {reason}")]
+    Block { block: u32, reason: String },
+    /// The operating system refused a thread.
+    #[error("cannot start the threads of a workload: {0}")]
+    Threads(io::Error),
+    /// A pipe or file failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,196 @@
+//! Before the first sample: which arms may be timed, what they compute, how good their output is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rayon::prelude::*;
+use septet_kernels::{
+    Format, Granularity, Isa, Layout, Prefetch, Unpack, Unroll, Variant,
+    check::{self, Cases, Outcome},
+    registry,
+};
+
+use super::{
+    RunError,
+    stage::{self, Stage, Stored},
+};
+use crate::{
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue},
+    model::{
+        Decoder, Execution,
+        perplexity::{self, Evaluation},
+    },
+    plan::{Plan, Source, Workload},
+    pool::ThreadPool,
+    record::{CellFacts, Quality},
+};
+
+/// Parts of the evaluation text that are evaluated side by side.
+const PARTS: usize = 8;
+
+/// Predictions of a quality evaluation in a quick run; all of the text otherwise.
+const QUICK_PREDICTIONS: usize = 1024;
+
+/// What is known before the first sample.
+#[derive(Clone, Debug, Default)]
+pub struct Preflight {
+    /// In the order of the plan's cells.
+    pub facts: Vec<CellFacts>,
+    /// Cells that must not be timed, with the reason.
+    pub failed: BTreeMap<String, String>,
+}
+
+/// Checks every kernel and every arm of `plan`, and evaluates every format.
+///
+/// # Errors
+/// A workload that cannot be built.
+pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
+    let arms = plan.cells.iter().map(|cell| Arm::from_factors(&cell.factors)).collect::<Result<Vec<_>, _>>()?;
+    let seed = plan.protocol.seed;
+    say("checking kernels against the reference");
+    let wrong = wrong_kernels(&arms, seed);
+    let mut facts = BTreeMap::new();
+    let mut failed = BTreeMap::new();
+    for workload in &plan.workloads {
+        say(&format!("checking the arms of {}", workload.name));
+        let cells: Vec<(&str, &Arm)> = plan
+            .cells
+            .iter()
+            .zip(&arms)
+            .filter(|(cell, _)| cell.workload == workload.name)
+            .map(|(cell, arm)| (cell.id.as_str(), arm))
+            .collect();
+        if cells.is_empty() {
+            continue;
+        }
+        let workload_arms: Vec<Arm> = cells.iter().map(|(_, arm)| **arm).collect();
+        // The reference of each format: another unpacking, no unrolling, no data option switched on.
+        let references: BTreeSet<Arm> = workload_arms.iter().map(reference_of).collect();
+        let all: Vec<Arm> = workload_arms.iter().copied().chain(references.iter().copied()).collect();
+        let stage = Stage::new(workload, &all, Some(1))?;
+        let mut outputs = BTreeMap::new();
+        for reference in references {
+            outputs.insert(reference, stage.repeat(&mut stage.decoder(&reference)?)?.output);
+        }
+        let quality = quality_of(workload, &workload_arms, plan.protocol.quick, say)?;
+        for (id, arm) in cells {
+            if let Some(reason) = arm.formats().iter().find_map(|&format| wrong.get(&arm.variant(format))) {
+                failed.insert(id.to_owned(), reason.clone());
+            }
+            let output = stage.repeat(&mut stage.decoder(arm)?)?.output;
+            let bit_equal = output == outputs[&reference_of(arm)];
+            if !bit_equal {
+                let reason = format!("output differs from {}", reference_of(arm));
+                failed.entry(id.to_owned()).or_insert(reason);
+            }
+            let (weights, bytes) = stage.weights_and_bytes(arm);
+            let units = layers(workload);
+            let measured = quality.get(&(arm.format, arm.granularity)).cloned().unwrap_or_default();
+            let facts_of_cell = CellFacts {
+                cell_id: id.to_owned(),
+                weights_per_unit: (weights / units) as u64,
+                bytes_per_unit: (bytes / units) as u64,
+                quality: Quality { bit_equal: Some(bit_equal), ..measured },
+            };
+            facts.insert(id.to_owned(), facts_of_cell);
+        }
+    }
+    let facts = plan.cells.iter().filter_map(|cell| facts.remove(&cell.id)).collect();
+    Ok(Preflight { facts, failed })
+}
+
+/// Units (tokens, or layer-tokens) of one token of a workload.
+fn layers(workload: &Workload) -> usize {
+    match workload.source {
+        Source::Shape { layers, .. } => layers,
+        Source::Trained { .. } => 1,
+    }
+}
+
+/// The plainest arm of the same format and granularity that is not `branch`.
+fn reference_of(arm: &Arm) -> Arm {
+    Arm {
+        layout: Layout::Dense,
+        unpack: Unpack::Select,
+        unroll: Unroll::U1,
+        isa: Isa::Scalar,
+        prefetch: Prefetch::None,
+        epilogue: Epilogue::Separate,
+        activations: ActivationUse::Requantize,
+        ..*arm
+    }
+}
+
+/// The kernels of `arms` that fail the check, with what they got wrong.
+fn wrong_kernels(arms: &[Arm], seed: u64) -> BTreeMap<Variant, String> {
+    let variants: BTreeSet<Variant> =
+        arms.iter().flat_map(|arm| arm.formats().into_iter().map(|format| arm.variant(format))).collect();
+    let formats: BTreeSet<Format> = variants.iter().map(|variant| variant.format).collect();
+    let cases: BTreeMap<Format, Cases> = formats.into_iter().map(|format| (format, Cases::new(format, seed))).collect();
+    let wrong = |variant: &Variant| {
+        let kernel = registry::find(*variant)?;
+        match check::check(kernel, &cases[&variant.format]) {
+            Outcome::Equal(_) => None,
+            Outcome::Skipped(reason) => Some((*variant, reason)),
+            Outcome::Failed(mismatch) => {
+                let reason = format!("{variant} fails its check with seed {seed}: {mismatch:?}");
+                Some((*variant, reason))
+            }
+        }
+    };
+    variants.par_iter().filter_map(wrong).collect()
+}
+
+/// Perplexity and divergence of each format of a trained model, from f32, on the evaluation text.
+fn quality_of(
+    workload: &Workload,
+    arms: &[Arm],
+    quick: bool,
+    say: &dyn Fn(&str),
+) -> Result<BTreeMap<(ArmFormat, Granularity), Quality>, RunError> {
+    let Source::Trained { model, .. } = &workload.source else { return Ok(BTreeMap::new()) };
+    let formats: BTreeSet<(ArmFormat, Granularity)> = arms.iter().map(|arm| (arm.format, arm.granularity)).collect();
+    say("evaluating the quality of each format");
+    let checkpoint = stage::load(model.as_deref())?;
+    let mut stream = perplexity::token_stream(&checkpoint.tokenizer, perplexity::TEXT)?;
+    if quick {
+        stream.truncate(QUICK_PREDICTIONS + 1);
+    }
+    let decoder = |set| -> Result<Decoder, RunError> {
+        let pool = std::sync::Arc::new(ThreadPool::new(1).map_err(RunError::Threads)?);
+        let parts = std::sync::Arc::clone(&checkpoint.parts);
+        Ok(Decoder::new(parts, vec![set], Execution::fast(pool), perplexity::WINDOW)?)
+    };
+    // The parts are fixed, so that sums do not depend on the number of cores.
+    let windows = (stream.len().saturating_sub(1)).div_ceil(perplexity::WINDOW);
+    let part = windows.div_ceil(PARTS).max(1) * perplexity::WINDOW;
+    let starts: Vec<usize> = (0..stream.len().saturating_sub(1)).step_by(part).collect();
+    let evaluations: Vec<Evaluation> = starts
+        .par_iter()
+        .map(|&start| {
+            let mut reference = decoder(checkpoint.linears.clone())?;
+            let candidates = formats.iter().map(|&(format, granularity)| {
+                let stored = Stored { format, granularity, layout: Layout::Dense };
+                decoder(checkpoint.linears.stored(stage::storage(stored, &checkpoint.parts.config)?)?)
+            });
+            let mut candidates = candidates.collect::<Result<Vec<_>, _>>()?;
+            let stream = &stream[start..(start + part + 1).min(stream.len())];
+            Ok(perplexity::evaluate(&mut reference, &mut candidates, stream)?)
+        })
+        .collect::<Result<_, RunError>>()?;
+    Ok(formats.into_iter().enumerate().map(|(at, key)| (key, joined(&evaluations, at))).collect())
+}
+
+/// The quality of candidate `at` over all parts.
+fn joined(parts: &[Evaluation], at: usize) -> Quality {
+    let total: f64 = parts.iter().map(|part| part.predictions as f64).sum();
+    let mean = |value: &dyn Fn(&Evaluation) -> f64| {
+        parts.iter().map(|part| part.predictions as f64 * value(part)).sum::<f64>() / total
+    };
+    let nats = mean(&|part| part.candidates[at].nats_per_token - part.reference_nats);
+    Quality {
+        bit_equal: None,
+        perplexity_ratio: Some(nats.exp()),
+        kld: Some(mean(&|part| part.candidates[at].mean_kld)),
+        top1_agreement: Some(mean(&|part| part.candidates[at].top1_agreement)),
+    }
+}

@@ -1,0 +1,357 @@
+//! One run from the first check to the last block: the parent of the blocks.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{RunError, block::Event, counters, machine, preflight, progress::Progress, stage};
+use crate::{
+    plan::{Plan, Residency, Source},
+    record::{
+        CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA, read_manifest,
+        read_rows, row::SAMPLES_SCHEMA, write_manifest,
+    },
+};
+
+/// Longest silence of a block's process before it counts as hanging. The slowest cell of the
+/// largest experiment takes seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// Share of the free memory that a workload's copies may take.
+const MEMORY_SHARE: f64 = 0.85;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Every block is complete; these cells failed.
+    Complete { failed: BTreeSet<String> },
+    /// Stopped by a signal; the run can be resumed.
+    Interrupted,
+}
+
+/// A run in its folder.
+pub struct Session {
+    dir: PathBuf,
+    manifest: Manifest,
+    session: u32,
+    /// Blocks that are complete already.
+    done: BTreeSet<u32>,
+    failed: BTreeSet<String>,
+    stop: Stop,
+}
+
+impl Session {
+    /// Begins a new run of `plan` in `dir`, which is created: checks arms, evaluates formats, reads
+    /// counters, and writes the manifest.
+    ///
+    /// # Errors
+    /// A folder that is in use or cannot be written, a workload that cannot be built or does not
+    /// fit the memory.
+    pub fn begin(dir: &Path, run_id: &str, plan: Plan, spec: String, progress: &Progress) -> Result<Self, RunError> {
+        let unwritable = |source| RunError::Unwritable { path: dir.to_owned(), source };
+        match fs::read_dir(dir).map(|entries| entries.count()) {
+            Ok(0) => {}
+            Ok(_) => return Err(RunError::Exists { path: dir.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(dir).map_err(unwritable)?,
+            Err(error) => return Err(unwritable(error)),
+        }
+        check_memory(&plan)?;
+        let stop = Stop::install();
+        let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
+        let mut environment = machine::environment();
+        environment.insert("model_sha256".to_owned(), model_hash(&plan)?);
+        environment.insert("started_utc".to_owned(), run_id[..run_id.len().min(16)].to_owned());
+        let manifest = Manifest {
+            schema: MANIFEST_SCHEMA,
+            samples_schema: SAMPLES_SCHEMA,
+            run_id: run_id.to_owned(),
+            facts: preflight.facts,
+            environment,
+            spec,
+            plan,
+        };
+        write_manifest(dir, &manifest)?;
+        progress.doing("reading counters");
+        RowWriter::<CounterRow>::append(dir)?.write_block(&counters::run(&manifest.plan)?)?;
+        let mut session =
+            Self { dir: dir.to_owned(), manifest, session: 0, done: BTreeSet::new(), failed: BTreeSet::new(), stop };
+        for (cell, reason) in preflight.failed {
+            session.fail(0, &cell, &reason, progress)?;
+        }
+        Ok(session)
+    }
+
+    /// Goes on with the run in `dir`, if it is of the same plan, program and model.
+    ///
+    /// # Errors
+    /// Unreadable or different files of a run.
+    pub fn resume(dir: &Path, plan: &Plan, spec: &str) -> Result<Self, RunError> {
+        let manifest = read_manifest(dir)?;
+        let different = |what: &str, recorded: &str, now: &str| RunError::Different {
+            path: dir.to_owned(),
+            what: what.to_owned(),
+            recorded: recorded.to_owned(),
+            now: now.to_owned(),
+        };
+        if manifest.spec != spec {
+            let (old, new) = first_difference(&manifest.spec, spec);
+            return Err(different("the experiment file", &old, &new));
+        }
+        if manifest.plan != *plan {
+            return Err(different("the plan", "other arms, sizes or blocks", "see --quick, -a and this machine"));
+        }
+        let environment = machine::environment();
+        let now = |key: &str| environment.get(key).cloned().unwrap_or_default();
+        let recorded = |key: &str| manifest.environment.get(key).cloned().unwrap_or_default();
+        if recorded("binary_sha256") != now("binary_sha256") {
+            return Err(different("the program", &recorded("binary_sha256"), &now("binary_sha256")));
+        }
+        let model = model_hash(plan)?;
+        if recorded("model_sha256") != model {
+            return Err(different("the model", &recorded("model_sha256"), &model));
+        }
+        let (mut done, mut session) = (BTreeSet::new(), 0);
+        if dir.join("samples.csv").exists() {
+            let (samples, _) = read_rows::<Sample>(dir, &manifest)?;
+            done = samples.iter().map(|sample| sample.block).collect();
+            session = samples.iter().map(|sample| sample.session + 1).max().unwrap_or(0);
+        }
+        let mut failed = BTreeSet::new();
+        if dir.join("failures.csv").exists() {
+            failed = read_rows::<FailureRow>(dir, &manifest)?.0.into_iter().map(|row| row.cell_id).collect();
+        }
+        Ok(Self { dir: dir.to_owned(), manifest, session, done, failed, stop: Stop::install() })
+    }
+
+    /// Runs the blocks that are missing.
+    ///
+    /// # Errors
+    /// Files that cannot be written, or a block that cannot be run.
+    pub fn run(&mut self, progress: &Progress) -> Result<Ending, RunError> {
+        let blocks = self.manifest.plan.protocol.blocks;
+        let cells = self.manifest.plan.cells.len() as u64;
+        let mut samples = RowWriter::<Sample>::append(&self.dir)?;
+        for block in 0..blocks {
+            if self.done.contains(&block) {
+                continue;
+            }
+            // A failed cell voids its block, which is run again without it.
+            loop {
+                if self.stop.requested() {
+                    return Ok(Ending::Interrupted);
+                }
+                progress.doing(format!("block {} of {blocks}", block + 1));
+                progress.set(u64::from(block) * cells);
+                match self.block(block, progress)? {
+                    Attempt::Complete(rows) => {
+                        samples.write_block(&rows)?;
+                        break;
+                    }
+                    Attempt::Failed { cell, reason, rows } => {
+                        self.keep_partial(&rows)?;
+                        self.fail(block, &cell, &reason, progress)?;
+                        if self.failed.len() == self.manifest.plan.cells.len() {
+                            return Err(RunError::NothingToRun);
+                        }
+                    }
+                    Attempt::Interrupted(rows) => {
+                        self.keep_partial(&rows)?;
+                        return Ok(Ending::Interrupted);
+                    }
+                }
+            }
+            progress.reached(u64::from(block + 1) * cells, &format!("block {} of {blocks}", block + 1));
+        }
+        Ok(Ending::Complete { failed: self.failed.clone() })
+    }
+
+    /// Rows of a block that did not finish: kept for inspection, read by nothing.
+    fn keep_partial(&self, rows: &[Sample]) -> Result<(), RunError> {
+        let rows: Vec<PartialSample> = rows.iter().cloned().map(PartialSample).collect();
+        Ok(RowWriter::<PartialSample>::append(&self.dir)?.write_block(&rows)?)
+    }
+
+    fn fail(&mut self, block: u32, cell: &str, reason: &str, progress: &Progress) -> Result<(), RunError> {
+        let arm = self.manifest.plan.cells.iter().find(|c| c.id == cell);
+        let arm = arm.map_or(cell.to_owned(), |c| format!("{} on {}", c.arm, c.workload));
+        progress.note(&format!("failed: {arm}: {reason}"));
+        let row = FailureRow { cell_id: cell.to_owned(), block, reason: reason.to_owned() };
+        RowWriter::<FailureRow>::append(&self.dir)?.write_block(&[row])?;
+        self.failed.insert(cell.to_owned());
+        Ok(())
+    }
+
+    /// Starts the process of one block and follows its events to the end.
+    fn block(&self, block: u32, progress: &Progress) -> Result<Attempt, RunError> {
+        let trouble = |reason: String| RunError::Block { block, reason };
+        let mut child = Command::new(env::current_exe()?)
+            .args(["block", "--block", &block.to_string(), "--session", &self.session.to_string()])
+            .args(self.failed.iter().flat_map(|cell| ["--skip", cell]))
+            .arg(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| trouble(format!("cannot start its process: {error}")))?;
+        let output = child.stdout.take().ok_or_else(|| trouble("its process has no output".to_owned()))?;
+        let child = self.stop.watch(child);
+        let (sender, events) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut rows = Vec::new();
+        let mut running = None;
+        let (mut done, mut failure, mut silent) = (false, None, false);
+        loop {
+            match events.recv_timeout(SILENCE) {
+                Ok(line) => match serde_json::from_str::<Event>(&line) {
+                    Ok(Event::Preparing(workload)) => progress.doing(format!("block {}: {workload}", block + 1)),
+                    Ok(Event::Started(cell)) => running = Some(cell),
+                    Ok(Event::Samples(samples)) => {
+                        rows.extend(samples);
+                        progress.step();
+                    }
+                    Ok(Event::Failed { cell, reason }) => failure = failure.or(Some((cell, reason))),
+                    Ok(Event::Done) => done = true,
+                    Err(error) => return Err(trouble(format!("its process wrote `{line}`: {error}"))),
+                },
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    silent = true;
+                    self.stop.kill();
+                }
+            }
+        }
+        let status = lock(&child).as_mut().map(Child::wait).transpose()?;
+        *lock(&child) = None;
+        // The reader ends with the pipe, which the process closed.
+        let _ = reader.join();
+        if self.stop.requested() {
+            return Ok(Attempt::Interrupted(rows));
+        }
+        if let Some((cell, reason)) = failure {
+            return Ok(Attempt::Failed { cell, reason, rows });
+        }
+        if done {
+            return Ok(Attempt::Complete(rows));
+        }
+        let status = status.map_or_else(String::new, |status| status.to_string());
+        let reason = if silent {
+            format!("no sign of life for {} s", SILENCE.as_secs())
+        } else {
+            format!("its process ended early: {status}")
+        };
+        match running {
+            Some(cell) => Ok(Attempt::Failed { cell, reason, rows }),
+            None => Err(trouble(reason)),
+        }
+    }
+}
+
+/// How one try at a block ended.
+enum Attempt {
+    Complete(Vec<Sample>),
+    Failed { cell: String, reason: String, rows: Vec<Sample> },
+    Interrupted(Vec<Sample>),
+}
+
+/// The wish to stop, from Ctrl-C or a termination signal, which also ends the running block.
+#[derive(Clone)]
+struct Stop {
+    requested: Arc<AtomicBool>,
+    child: Arc<Mutex<Option<Child>>>,
+}
+
+impl Stop {
+    /// Listens for signals from now on.
+    fn install() -> Self {
+        let stop = Self { requested: Arc::new(AtomicBool::new(false)), child: Arc::new(Mutex::new(None)) };
+        let handler = stop.clone();
+        // It fails only if a handler is there already: then that one decides.
+        let _ = ctrlc::set_handler(move || {
+            handler.requested.store(true, Ordering::Release);
+            handler.kill();
+        });
+        stop
+    }
+
+    fn requested(&self) -> bool {
+        self.requested.load(Ordering::Acquire)
+    }
+
+    /// Makes `child` the process that ends with the run.
+    fn watch(&self, child: Child) -> Arc<Mutex<Option<Child>>> {
+        *lock(&self.child) = Some(child);
+        if self.requested() {
+            self.kill();
+        }
+        Arc::clone(&self.child)
+    }
+
+    fn kill(&self) {
+        if let Some(child) = lock(&self.child).as_mut() {
+            // It may have ended by itself.
+            let _ = child.kill();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Copies of a shape that exceed the last-level cache four times in every stored form, at least four.
+pub fn copies(weights: usize, fewest_bits: f64) -> usize {
+    let bytes = weights as f64 * fewest_bits / 8.0;
+    ((4 * machine::last_level_cache()) as f64 / bytes).ceil().max(4.0) as usize
+}
+
+fn check_memory(plan: &Plan) -> Result<(), RunError> {
+    let Some(available) = machine::available_memory() else { return Ok(()) };
+    for workload in plan.workloads.iter().filter(|workload| workload.residency == Residency::Dram) {
+        let needed = stage::memory(plan, workload)?;
+        if needed as f64 > MEMORY_SHARE * available as f64 {
+            let (needed, available) = (needed >> 20, available >> 20);
+            return Err(RunError::Memory { workload: workload.name.clone(), needed, available });
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256 over the weights of every trained model of the plan.
+fn model_hash(plan: &Plan) -> Result<String, RunError> {
+    let mut hashes = Vec::new();
+    for workload in &plan.workloads {
+        if let Source::Trained { model, .. } = &workload.source {
+            hashes.push(stage::model_sha256(model.as_deref())?);
+        }
+    }
+    Ok(if hashes.is_empty() { "seeded weights only".to_owned() } else { hashes.join("+") })
+}
+
+/// The first line in which two texts differ, as it stands in each.
+fn first_difference(old: &str, new: &str) -> (String, String) {
+    let (mut old_lines, mut new_lines) = (old.lines(), new.lines());
+    for number in 1.. {
+        let (old, new) = (old_lines.next(), new_lines.next());
+        if old != new || old.is_none() {
+            let show = |line: Option<&str>| format!("line {number}: {}", line.unwrap_or("(end of the file)"));
+            return (show(old), show(new));
+        }
+    }
+    unreachable!("the texts end")
+}

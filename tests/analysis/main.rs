@@ -1,0 +1,6 @@
+//! From files of a run to its report, on synthetic runs whose truth is known.
+
+mod record;
+mod report;
+mod statistics;
+mod synthetic;

@@ -1,0 +1,137 @@
+//! Files of a run: exact round trips, precise errors, torn lines.
+
+use std::fs;
+use std::path::Path;
+
+use septet::record::store::{MANIFEST_FILE, Row};
+use septet::record::{CounterRow, Manifest, RecordError, RowWriter, Sample, read_manifest, read_rows};
+use tempfile::TempDir;
+
+use crate::synthetic::write_run;
+
+fn run() -> (TempDir, Manifest) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let manifest = write_run(dir.path(), false);
+    (dir, manifest)
+}
+
+fn edit(dir: &Path, file: &str, change: impl FnOnce(String) -> String) {
+    let path = dir.join(file);
+    let text = fs::read_to_string(&path).expect("a file of the run");
+    fs::write(&path, change(text)).expect("a writable file");
+}
+
+/// The message, without the directory that differs from test to test.
+fn message(dir: &Path, error: &RecordError) -> String {
+    error.to_string().replace(&format!("{}/", dir.display()), "")
+}
+
+fn sample_error(change: impl FnOnce(String) -> String) -> String {
+    let (dir, manifest) = run();
+    edit(dir.path(), Sample::FILE, change);
+    let error = read_rows::<Sample>(dir.path(), &manifest).expect_err("a malformed file");
+    message(dir.path(), &error)
+}
+
+fn manifest_error(change: impl FnOnce(String) -> String) -> String {
+    let (dir, _) = run();
+    edit(dir.path(), MANIFEST_FILE, change);
+    message(dir.path(), &read_manifest(dir.path()).expect_err("a malformed manifest"))
+}
+
+#[test]
+fn manifests_and_rows_round_trip_exactly() {
+    let (dir, manifest) = run();
+    assert_eq!(read_manifest(dir.path()).expect("a manifest"), manifest);
+    let (rows, torn) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    assert!(!rows.is_empty() && torn.is_none());
+    let copy = tempfile::tempdir().expect("a directory");
+    let mut writer = RowWriter::<Sample>::append(copy.path()).expect("a new file");
+    writer.write_block(&rows).expect("a block");
+    let bytes = |dir: &Path| fs::read(dir.join(Sample::FILE)).expect("a file");
+    assert_eq!(bytes(copy.path()), bytes(dir.path()));
+}
+
+/// The listed columns are those that serde writes.
+#[test]
+fn columns_are_those_of_the_row_types() {
+    let (dir, manifest) = run();
+    let (samples, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    let (counters, _) = read_rows::<CounterRow>(dir.path(), &manifest).expect("counters");
+    assert_eq!(header(&samples[0]), Sample::COLUMNS.join(","));
+    assert_eq!(header(&counters[0]), CounterRow::COLUMNS.join(","));
+}
+
+fn header(row: &impl Row) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.serialize(row).expect("a row");
+    let text = String::from_utf8(writer.into_inner().expect("a buffer")).expect("UTF-8");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_torn_last_line_is_left_out_and_cut_off_before_appending() {
+    let (dir, manifest) = run();
+    let (rows, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    edit(dir.path(), Sample::FILE, |text| text[..text.len() - 40].to_owned());
+    let (kept, torn) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    assert_eq!(kept, rows[..rows.len() - 1]);
+    let torn = torn.expect("a torn line");
+    assert_eq!(
+        torn.to_string(),
+        format!(
+            "samples.csv:{}: the last line has no end (its writer was interrupted); it was left out",
+            rows.len() + 1
+        )
+    );
+    let mut writer = RowWriter::<Sample>::append(dir.path()).expect("an existing file");
+    writer.write_block(&rows[rows.len() - 1..]).expect("a block");
+    assert_eq!(read_rows::<Sample>(dir.path(), &manifest).expect("samples"), (rows, None));
+}
+
+#[test]
+fn a_row_that_breaks_its_rules_is_not_written() {
+    let (dir, manifest) = run();
+    let (mut rows, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    rows.truncate(2);
+    rows[1].value = f64::NAN;
+    let before = fs::read(dir.path().join(Sample::FILE)).expect("a file");
+    let mut writer = RowWriter::<Sample>::append(dir.path()).expect("an existing file");
+    let error = writer.write_block(&rows).expect_err("a time that is not a number");
+    assert!(error.to_string().contains("column `value` of"), "{error}");
+    drop(writer);
+    assert_eq!(fs::read(dir.path().join(Sample::FILE)).expect("a file"), before);
+}
+
+#[test]
+fn errors_name_file_line_column_and_what_is_valid() {
+    let again = |text: String| {
+        let line = text.lines().nth(1).expect("a row").to_owned();
+        text + &line + "\n"
+    };
+    let messages = [
+        sample_error(|text| text.replacen("measure", "measured", 1)),
+        sample_error(|text| text.replacen("\n0,0,0,", "\n0,-1,0,", 1)),
+        sample_error(|text| text.replacen("\n0,0,0,", "\n0,0,", 1)),
+        sample_error(|text| text.replacen("tiny-00", "tiny-99", 1)),
+        sample_error(|text| text.replacen("ns/token,", "ns/token,-", 1)),
+        sample_error(again),
+        sample_error(|text| text.replacen(",unit,", ",", 1)),
+        sample_error(|text| text.replacen(",unit,", ",units,", 1)),
+        sample_error(|_| String::new()),
+    ];
+    insta::assert_snapshot!(messages.join("\n\n"));
+}
+
+#[test]
+fn manifest_errors_name_the_place() {
+    let reference = |id: &str| format!("\"reference\": \"{id}\"");
+    let messages = [
+        manifest_error(|text| text.replacen("\"schema\": 1", "\"schema\": 9", 1)),
+        manifest_error(|text| text.replacen("\"run_id\"", "\"run\"", 1)),
+        manifest_error(|text| text[..500].to_owned()),
+        manifest_error(|text| text.replacen(&reference("tiny-00"), &reference("slice70b-00"), 1)),
+        manifest_error(|text| text.replacen("\"confidence\": 0.95", "\"confidence\": 95.0", 1)),
+    ];
+    insta::assert_snapshot!(messages.join("\n\n"));
+}

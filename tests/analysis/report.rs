@@ -1,0 +1,209 @@
+//! Reports of synthetic runs: the injected truth is recovered, and bytes are reproduced.
+
+use std::fs;
+use std::path::Path;
+
+use septet::cli::Exit;
+use septet::report::analysis::{Analysis, CellStatus, Outcome};
+use septet::report::figure::{self, FIGURES};
+use septet::report::metric::{KERNEL_TIME, TOKEN_TIME};
+use septet::report::{Report, build, render, table};
+use septet::stats::verdict::Verdict;
+use tempfile::TempDir;
+
+use crate::synthetic::{BLOCKS, LADDER, SHORTFALL, write_run};
+
+fn run(quick: bool) -> (TempDir, Report) {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_run(dir.path(), quick);
+    let report = Report::read(dir.path()).expect("a run");
+    (dir, report)
+}
+
+fn outcome(analysis: &Analysis, design: &str, step: &str, workload: &str, metric: &str) -> Outcome {
+    let found = analysis.contrasts.iter().find(|result| {
+        let contrast = &result.contrast;
+        result.design == design && contrast.step == step && contrast.workload == workload && result.metric == metric
+    });
+    found.expect("a planned contrast").outcome
+}
+
+#[test]
+fn injected_effects_lie_in_their_intervals() {
+    let (_dir, report) = run(false);
+    for workload in ["tiny", "slice70b"] {
+        for metric in [KERNEL_TIME, TOKEN_TIME] {
+            for step in &LADDER {
+                let label = format!("{}={}", step.factor, step.level);
+                let outcome = outcome(&report.analysis, "ladder", &label, workload, metric);
+                let effect = outcome.citable().expect("a measured step").effect;
+                // Fifty-six intervals of 95 %: compared at twice their width, so that chance does not fail it.
+                let (low, high) = (effect.interval.low.ln(), effect.interval.high.ln());
+                let (middle, reach) = ((low + high) / 2.0, high - low);
+                assert!((step.speedup.ln() - middle).abs() <= reach, "{label} on {workload}: {effect:?}");
+                assert_eq!(effect.n_blocks, BLOCKS as usize);
+                assert!(reach < 0.05, "a drift common to a block widened {label}: {effect:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn verdicts_follow_the_truth() {
+    let (_dir, report) = run(false);
+    let verdict = |design: &str, step: &str| {
+        outcome(&report.analysis, design, step, "tiny", TOKEN_TIME).citable().expect("a measured contrast").verdict
+    };
+    assert_eq!(verdict("ladder", "unpack=lut"), Verdict::Improvement);
+    assert_eq!(verdict("ladder", "epilogue=fused"), Verdict::Regression);
+    assert_eq!(verdict("ladder", "prefetch=software"), Verdict::Equivalent);
+    assert_eq!(verdict("null", "A′"), Verdict::Equivalent);
+}
+
+#[test]
+fn a_combination_falls_short_by_what_was_injected() {
+    let (_dir, report) = run(false);
+    for result in &report.analysis.combinations {
+        let gap = result.prediction.expect("measured").discrepancy;
+        assert!((gap.ratio - SHORTFALL).abs() < 0.02 && gap.interval.high < 0.9, "{gap:?}");
+    }
+}
+
+#[test]
+fn faster_than_memory_is_refused_and_left_out() {
+    let (_dir, report) = run(false);
+    let refused: Vec<&str> = report
+        .analysis
+        .cells
+        .iter()
+        .filter(|cell| matches!(cell.status, CellStatus::Refused { .. }))
+        .map(|cell| cell.cell.workload.as_str())
+        .collect();
+    assert_eq!(refused, ["slice70b"], "only DRAM has this roof");
+    assert!(matches!(outcome(&report.analysis, "alone", "format=w4", "slice70b", KERNEL_TIME), Outcome::Refused(_)));
+    let one_factor = table::TABLES.iter().find(|table| table.name() == "one_factor").expect("a table");
+    let text = render::markdown(&one_factor.build(&report.analysis));
+    assert!(!text.contains("| slice70b | format=w4"), "{text}");
+    assert!(text.contains("GB/s of read bandwidth = 1.15, interval from 1.1"), "{text}");
+}
+
+#[test]
+fn the_same_bytes_twice() {
+    let (dir, _) = run(false);
+    let first = build(dir.path()).expect("a report");
+    let before = read_all(dir.path(), &first.files);
+    let second = build(dir.path()).expect("a report");
+    assert_eq!(first, second);
+    assert!(before == read_all(dir.path(), &second.files), "derived files differ between two builds");
+    let (other, _) = run(false);
+    build(other.path()).expect("a report");
+    assert!(before == read_all(other.path(), &first.files), "derived files depend on the directory");
+}
+
+fn read_all(dir: &Path, files: &[std::path::PathBuf]) -> Vec<Vec<u8>> {
+    files.iter().map(|file| fs::read(dir.join(file)).expect("a written file")).collect()
+}
+
+#[test]
+fn quick_runs_are_marked_everywhere() {
+    let (_dir, report) = run(true);
+    for table in table::TABLES {
+        let text = render::markdown(&table.build(&report.analysis));
+        assert!(text.contains("NOT CITABLE (quick run)"), "{}", table.name());
+    }
+}
+
+#[test]
+fn a_block_without_one_arm_counts_for_the_others_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_run(dir.path(), false);
+    let path = dir.path().join("samples.csv");
+    let text = fs::read_to_string(&path).expect("samples");
+    let kept: Vec<&str> =
+        text.lines().filter(|line| !(line.starts_with("0,4,") && line.contains(",tiny-02,"))).collect();
+    fs::write(&path, kept.join("\n") + "\n").expect("a writable file");
+    let report = Report::read(dir.path()).expect("a run");
+    let blocks = |step: &str| {
+        outcome(&report.analysis, "ladder", step, "tiny", TOKEN_TIME).citable().expect("measured").effect.n_blocks
+    };
+    assert_eq!([blocks("unpack=lut"), blocks("isa=avx512"), blocks("layout=dense")], [9, 9, 10]);
+}
+
+#[test]
+fn markdown_of_the_claims() {
+    let (_dir, report) = run(false);
+    insta::assert_snapshot!(report.headlines()[0].1);
+}
+
+#[test]
+fn latex_of_the_ladders() {
+    let (_dir, report) = run(false);
+    let ladders = table::TABLES.iter().find(|table| table.name() == "ladders").expect("a table");
+    insta::assert_snapshot!(render::latex(&ladders.build(&report.analysis), "synthetic"));
+}
+
+#[test]
+fn derived_csv_files() {
+    let (_dir, report) = run(false);
+    let lines = |bytes: Vec<u8>| {
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        text.lines().take(3).collect::<Vec<_>>().join("\n")
+    };
+    let cells = septet::report::derived::cells_csv(&report.analysis).expect("cells");
+    insta::assert_snapshot!(lines(cells));
+    let contrasts = septet::report::derived::contrasts_csv(&report.analysis).expect("contrasts");
+    insta::assert_snapshot!(lines(contrasts));
+}
+
+/// `bench report DIR --splice FILE`, from arguments to files and exit code.
+#[test]
+fn the_command_reports_and_splices() {
+    let (dir, _) = run(false);
+    let readme = dir.path().join("README.md");
+    let bench = |readme: &Path| {
+        let words =
+            ["bench".as_ref(), "report".as_ref(), dir.path().as_os_str(), "--splice".as_ref(), readme.as_os_str()];
+        septet::cli::main(words.map(std::ffi::OsStr::to_owned))
+    };
+    fs::write(&readme, "# Results\n").expect("a writable file");
+    assert_eq!(bench(&readme), Exit::BadInput, "no markers");
+    let markers = |name: &str| format!("<!-- BEGIN septet:{name} -->\n<!-- END septet:{name} -->\n");
+    fs::write(&readme, format!("# Results\n{}{}", markers("claims"), markers("ladder"))).expect("a writable file");
+    assert_eq!(bench(&readme), Exit::Pass);
+    let text = fs::read_to_string(&readme).expect("a README");
+    assert!(text.contains("**not held**") && text.contains("| ladder | tiny | unpack=lut |"), "{text}");
+    assert!(dir.path().join("figures/ladder-ladder.png").exists());
+}
+
+/// A run may hold nothing yet; its report says so instead of failing.
+#[test]
+fn a_run_without_blocks_has_an_empty_report() {
+    let (dir, _) = run(false);
+    let path = dir.path().join("samples.csv");
+    let header = fs::read_to_string(&path).expect("samples").lines().next().expect("a header").to_owned() + "\n";
+    fs::write(&path, header).expect("a writable file");
+    fs::remove_file(dir.path().join("counters.csv")).expect("a removable file");
+    let summary = build(dir.path()).expect("a report");
+    assert!(summary.files.iter().any(|file| file.ends_with("tables/arms.md")));
+    let report = Report::read(dir.path()).expect("a run");
+    assert!(report.analysis.cells.iter().all(|cell| cell.status == CellStatus::Missing));
+}
+
+/// The raster and vector figures are drawn from one layout: nothing reaches beyond the canvas.
+#[test]
+fn texts_of_figures_stay_on_the_canvas() {
+    let (dir, report) = run(true);
+    for chart in FIGURES.iter().flat_map(|figure| figure.charts(&report.analysis)) {
+        let svg = figure::svg(&chart, dir.path()).expect("an SVG");
+        let number = |tag: &str, name: &str| -> f64 {
+            let value = tag.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+            value.and_then(|value| value.parse().ok()).expect("a number")
+        };
+        let (width, height) = (number(&svg, "width"), number(&svg, "height"));
+        for tag in svg.split("<text").skip(1) {
+            let (x, y) = (number(tag, "x"), number(tag, "y"));
+            assert!((0.0..=width).contains(&x) && (0.0..=height).contains(&y), "{}: {tag}", chart.name);
+        }
+        assert!(svg.contains("@font-face") && !svg.contains("NaN"));
+    }
+}

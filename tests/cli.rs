@@ -1,0 +1,108 @@
+//! `bench` from the outside: exit codes, and what goes to which stream.
+
+use std::process::{Command, Stdio};
+
+/// Exit code, stdout and stderr of `bench` with `args`.
+fn bench(args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench")).args(args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs `bench` with bad input: exit code 3, nothing on stdout, and each of `parts` in the message.
+fn refused(args: &[&str], parts: &[&str]) {
+    let (code, out, err) = bench(args);
+    assert_eq!((code, out.as_str()), (3, ""), "{args:?}: {err}");
+    for part in parts {
+        assert!(err.contains(part), "{args:?}: no `{part}` in\n{err}");
+    }
+}
+
+#[test]
+fn list_prints_axes_kernels_and_infeasible_points() {
+    let (code, out, err) = bench(&["list"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for part in ["format", "granularity", "epilogue", "gemv/w3p5/dense/lut/u4/scalar", "branch is scalar only"] {
+        assert!(out.contains(part), "no `{part}` in\n{out}");
+    }
+}
+
+#[test]
+fn list_as_json_holds_the_selected_product() {
+    let (code, out, _) = bench(&["list", "--json", "-a", "format=w3p5", "-a", "unpack=branch"]);
+    assert_eq!(code, 0);
+    let listing: serde_json::Value = serde_json::from_str(&out).unwrap();
+    // Two layouts, two unrolls: scalar has kernels, two vector instruction sets have none.
+    assert_eq!(listing["kernels"].as_array().unwrap().len(), 4);
+    assert_eq!(listing["infeasible"].as_array().unwrap().len(), 8);
+    assert_eq!(listing["axes"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn check_counts_what_it_checked() {
+    let (code, out, err) = bench(&["check", "-a", "format=w3", "-a", "isa=scalar", "--seed", "7"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.ends_with("checked 8, skipped 0, failed 0, seed 7\n"), "{out}");
+}
+
+#[test]
+fn a_check_of_nothing_is_no_pass() {
+    refused(&["check", "-a", "unpack=branch", "-a", "isa=avx2"], &["no kernel lies in the selection", "bench list"]);
+}
+
+#[test]
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn asm_prints_counts_and_the_loop() {
+    let (code, out, err) = bench(&["asm", "gemv/w3p5/dense/branch/u1/scalar"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for part in ["; kernel           gemv/w3p5/dense/branch/u1/scalar\n", "2, 1.000 a weight", "imul"] {
+        assert!(out.contains(part), "no `{part}` in\n{out}");
+    }
+    let (_, out, _) = bench(&["asm", "gemv/w3p5/dense/lut/u1/avx512", "--prefetch"]);
+    assert!(out.contains("prefetcht0") && out.contains("vpdpbusd"), "{out}");
+}
+
+#[test]
+fn an_unknown_kernel_has_nearest_names_and_a_reason() {
+    refused(&["asm", "gemv/w3p5/dense/lutt/u4/avx512"], &["unknown unpack `lutt`", "/lut/u4/avx512", "bench list"]);
+    refused(&["asm", "gemv/w4/dense/branch/u4/avx2"], &["branch is scalar only"]);
+    refused(&["asm", "nonsense"], &["gemv/<format>/<layout>/<unpack>/<unroll>/<isa>", "bench list"]);
+}
+
+#[test]
+fn mistakes_on_the_command_line_exit_with_3_and_a_suggestion() {
+    refused(&["list", "--jsno"], &["'--json'"]);
+    refused(&["lst"], &["'list'"]);
+    refused(&["check", "--seed", "x"], &["--seed"]);
+    refused(&[], &["Usage"]);
+}
+
+#[test]
+fn selections_name_what_there_is() {
+    refused(&["list", "-a", "unpak=lut"], &["no axis `unpak`", "did you mean `unpack`?", "format, layout, unpack"]);
+    refused(&["check", "-a", "isa=avx3"], &["no level `avx3`", "did you mean `avx2`?", "scalar, avx2, avx512"]);
+    refused(&["check", "-a", "isa"], &["AXIS=LEVEL"]);
+    refused(&["check", "-a", "prefetch=none"], &["every kernel", "axes: format, layout, unpack, unroll, isa"]);
+}
+
+#[test]
+fn help_and_version_are_results() {
+    for args in [&["--help"][..], &["--version"], &["check", "--help"]] {
+        let (code, out, err) = bench(args);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+        assert!(!out.is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["check", "-a", "format=w3", "-a", "unpack=lut", "-a", "isa=scalar"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
