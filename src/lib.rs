@@ -9,6 +9,7 @@
 pub mod arm;
 pub mod axis;
 pub mod cli;
+pub mod digest;
 pub mod disassembly;
 pub mod mixed;
 pub mod model;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, TensorView};
 use septet::arm::{ActivationUse, Epilogue};
+use septet::mixed::{GRANULARITY, MixedFormats, SensitivityTable};
 use septet::model::perplexity::{TEXT, evaluate, token_stream};
 use septet::model::shape::{PRESETS, Preset, ShapeModel};
 use septet::model::{
@@ -220,6 +221,29 @@ fn quantization_costs_what_its_bits_suggest() {
     assert!(klds.is_sorted() && klds[0] > 0.0 && klds[0] < 0.1 && klds[2] < 0.5, "{evaluation:#?}");
     assert!(evaluation.candidates[0].top1_agreement > 0.8, "{evaluation:#?}");
     println!("{evaluation:#?}");
+}
+
+/// On text that the sensitivity table was not measured on, mixed formats are closer to the model
+/// than its share of the way from w3 to w3p5 in bits alone would bring them.
+#[test]
+fn mixed_formats_spend_their_bits_where_they_count() {
+    let model = builtin::load().expect("built-in model");
+    let mixed = MixedFormats::for_model(&model.parts.config).expect("fits");
+    let stream = token_stream(&model.tokenizer, TEXT).expect("encodes");
+    let measured = SensitivityTable::builtin().expect("of this model").predictions;
+    let unseen = &stream[measured..=measured + 1024];
+    let candidate = |format: &dyn Fn(Place) -> Format| {
+        let storage =
+            |place| Storage::Quantized { format: format(place), layout: Layout::Dense, granularity: GRANULARITY };
+        let set = model.linears.stored(storage).expect("quantizes");
+        Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
+    };
+    let mut candidates =
+        [candidate(&|_| Format::W3p5), candidate(&|place| mixed.format(place)), candidate(&|_| Format::W3)];
+    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, unseen).expect("finite");
+    let [w3p5, mixed_kld, w3] = [0, 1, 2].map(|i| evaluation.candidates[i].mean_kld);
+    let share = (mixed.bits_per_weight() - 3.125) / 0.5;
+    assert!(w3p5 < mixed_kld && mixed_kld < w3 + share * (w3p5 - w3), "{evaluation:#?}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod output;
 mod report;
 mod run;
 mod select;
+mod sensitivity;
 
 pub use exit::Exit;
 
@@ -39,6 +40,7 @@ enum Command {
     List(list::Args),
     Report(report::Args),
     Run(run::Args),
+    Sensitivity(sensitivity::Args),
 }
 
 impl Command {
@@ -51,6 +53,7 @@ impl Command {
             Self::List(args) => list::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Run(args) => run::run(&args),
+            Self::Sensitivity(args) => sensitivity::run(&args),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::{Checkpoint, Error};
+use crate::digest;
 
 /// Name of the model in messages, specs and results.
 pub const NAME: &str = "tiny";
@@ -23,4 +24,9 @@ pub fn load() -> Result<Checkpoint, Error> {
     let folder = Path::new("models/tiny");
     let weights = [(folder.join("model.safetensors"), Cow::Borrowed(WEIGHTS))];
     Checkpoint::from_files(folder, CONFIG, TOKENIZER, &weights)
+}
+
+/// SHA-256 of the model's weights as stored.
+pub fn sha256() -> String {
+    digest::sha256([WEIGHTS])
 }

@@ -51,6 +51,16 @@ pub enum Place {
     Head,
 }
 
+impl Place {
+    /// (rows, cols): outputs and inputs.
+    pub fn shape(self, config: &Config) -> (usize, usize) {
+        match self {
+            Self::Layer(_, role) => role.shape(config),
+            Self::Head => (config.vocab, config.hidden),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -216,10 +226,7 @@ impl LinearSet {
             return Err(Error::Layers { found: self.layers.len(), expected: config.layers });
         }
         let checked: Result<LinearSet<()>, Error> = self.try_map(|place, linear| {
-            let expected = match place {
-                Place::Layer(_, role) => role.shape(config),
-                Place::Head => (config.vocab, config.hidden),
-            };
+            let expected = place.shape(config);
             match (linear.rows(), linear.cols()) {
                 found if found == expected => Ok(()),
                 found => Err(Error::LinearShape { place, found, expected }),

@@ -61,49 +61,107 @@ pub fn token_stream(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error
     Ok(stream)
 }
 
-/// Runs `reference` and all `candidates` over `stream` side by side.
+/// Runs `reference` and all `candidates` over `stream`, window by window.
 ///
 /// # Errors
 ///
 /// When the stream has no prediction, and as [`Decoder::forward`].
 pub fn evaluate(reference: &mut Decoder, candidates: &mut [Decoder], stream: &[u32]) -> Result<Evaluation, Error> {
-    let predictions = stream.len().saturating_sub(1);
-    if predictions == 0 {
-        return Err(Error::Zero { what: "the number of predictions in the evaluation text", found: 0 });
-    }
+    let predictions = predictions(stream)?;
     let mut reference_nats = 0.0;
     let mut sums = vec![Sums::default(); candidates.len()];
-    let mut log_p = Vec::new();
-    let mut log_q = Vec::new();
-    for first in (0..predictions).step_by(WINDOW) {
-        reference.reset();
-        candidates.iter_mut().for_each(Decoder::reset);
-        for pair in stream[first..(first + WINDOW + 1).min(stream.len())].windows(2) {
-            let (token, next) = (pair[0], pair[1] as usize);
-            let logits = reference.forward(token)?;
-            let best = most_likely(logits);
-            log_softmax(logits, &mut log_p);
-            reference_nats -= log_p[next];
-            for (candidate, sums) in candidates.iter_mut().zip(&mut sums) {
-                let logits = candidate.forward(token)?;
-                sums.agreements += usize::from(most_likely(logits) == best);
-                log_softmax(logits, &mut log_q);
-                sums.nats -= log_q[next];
-                sums.kld += divergence(&log_p, &log_q);
-            }
+    for tokens in windows(stream) {
+        let window = Window::new(reference, tokens)?;
+        reference_nats = window.add_nats(reference_nats);
+        for (candidate, sums) in candidates.iter_mut().zip(&mut sums) {
+            sums.add(candidate, &window)?;
         }
     }
-    let n = predictions as f64;
-    let candidates = sums
-        .iter()
-        .map(|sums| Quality {
-            nats_per_token: sums.nats / n,
-            perplexity_ratio: exp_f64((sums.nats - reference_nats) / n),
-            mean_kld: sums.kld / n,
-            top1_agreement: sums.agreements as f64 / n,
-        })
-        .collect();
-    Ok(Evaluation { predictions, reference_nats: reference_nats / n, candidates })
+    let candidates = sums.iter().map(|sums| sums.quality(predictions, reference_nats)).collect();
+    Ok(Evaluation { predictions, reference_nats: reference_nats / predictions as f64, candidates })
+}
+
+/// What a reference predicts over a whole stream, kept for candidates that run one after the other
+/// or side by side: 8 bytes for each prediction and token of the vocabulary.
+pub struct Reference<'a> {
+    windows: Vec<Window<'a>>,
+    predictions: usize,
+    /// Negative log likelihood of all predictions, in nats.
+    nats: f64,
+}
+
+impl<'a> Reference<'a> {
+    /// Runs `decoder` over `stream`.
+    ///
+    /// # Errors
+    ///
+    /// When the stream has no prediction, and as [`Decoder::forward`].
+    pub fn new(decoder: &mut Decoder, stream: &'a [u32]) -> Result<Self, Error> {
+        let predictions = predictions(stream)?;
+        let windows = windows(stream).map(|tokens| Window::new(decoder, tokens)).collect::<Result<Vec<_>, _>>()?;
+        let nats = windows.iter().fold(0.0, |nats, window| window.add_nats(nats));
+        Ok(Self { windows, predictions, nats })
+    }
+
+    /// Mean negative log likelihood of the next token, in nats.
+    pub fn nats_per_token(&self) -> f64 {
+        self.nats / self.predictions as f64
+    }
+
+    /// Runs `candidate` over the same stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::forward`].
+    pub fn compare(&self, candidate: &mut Decoder) -> Result<Quality, Error> {
+        let mut sums = Sums::default();
+        self.windows.iter().try_for_each(|window| sums.add(candidate, window))?;
+        Ok(sums.quality(self.predictions, self.nats))
+    }
+}
+
+/// Number of predictions in `stream`.
+fn predictions(stream: &[u32]) -> Result<usize, Error> {
+    match stream.len().saturating_sub(1) {
+        0 => Err(Error::Zero { what: "the number of predictions in the evaluation text", found: 0 }),
+        predictions => Ok(predictions),
+    }
+}
+
+/// The tokens of each window: those that predict, and one more to be predicted.
+fn windows(stream: &[u32]) -> impl Iterator<Item = &[u32]> {
+    (0..stream.len().saturating_sub(1))
+        .step_by(WINDOW)
+        .map(|first| &stream[first..(first + WINDOW + 1).min(stream.len())])
+}
+
+/// What a reference predicts over one window.
+struct Window<'a> {
+    tokens: &'a [u32],
+    /// (predictions, vocab)
+    log_p: Vec<Vec<f64>>,
+    /// (predictions): the most likely tokens
+    best: Vec<u32>,
+}
+
+impl<'a> Window<'a> {
+    fn new(reference: &mut Decoder, tokens: &'a [u32]) -> Result<Self, Error> {
+        let (mut log_p, mut best) = (Vec::new(), Vec::new());
+        reference.reset();
+        for &token in &tokens[..tokens.len() - 1] {
+            let logits = reference.forward(token)?;
+            best.push(most_likely(logits));
+            let mut logs = Vec::with_capacity(logits.len());
+            log_softmax(logits, &mut logs);
+            log_p.push(logs);
+        }
+        Ok(Self { tokens, log_p, best })
+    }
+
+    /// `nats` and the negative log likelihood of each next token, in their order.
+    fn add_nats(&self, nats: f64) -> f64 {
+        self.log_p.iter().zip(&self.tokens[1..]).fold(nats, |nats, (log_p, &next)| nats - log_p[next as usize])
+    }
 }
 
 /// Running sums of one candidate.
@@ -112,6 +170,32 @@ struct Sums {
     nats: f64,
     kld: f64,
     agreements: usize,
+}
+
+impl Sums {
+    /// Runs `candidate` over a window.
+    fn add(&mut self, candidate: &mut Decoder, window: &Window) -> Result<(), Error> {
+        let mut log_q = Vec::new();
+        candidate.reset();
+        for (pair, (log_p, &best)) in window.tokens.windows(2).zip(window.log_p.iter().zip(&window.best)) {
+            let logits = candidate.forward(pair[0])?;
+            self.agreements += usize::from(most_likely(logits) == best);
+            log_softmax(logits, &mut log_q);
+            self.nats -= log_q[pair[1] as usize];
+            self.kld += divergence(log_p, &log_q);
+        }
+        Ok(())
+    }
+
+    fn quality(&self, predictions: usize, reference_nats: f64) -> Quality {
+        let n = predictions as f64;
+        Quality {
+            nats_per_token: self.nats / n,
+            perplexity_ratio: exp_f64((self.nats - reference_nats) / n),
+            mean_kld: self.kld / n,
+            top1_agreement: self.agreements as f64 / n,
+        }
+    }
 }
 
 /// Natural logarithms of the probabilities of `logits`, in `f64`.
