@@ -6,10 +6,10 @@ use miette::Diagnostic;
 use septet_kernels::{Level, Variant};
 use thiserror::Error;
 
-use super::nearest::nearest;
 use crate::{
     arm::Arm,
     axis::{AXES, Axis},
+    nearest::nearest,
 };
 
 /// The flag, to be flattened into the arguments of a command.
