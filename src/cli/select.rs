@@ -37,6 +37,11 @@ impl SelectArgs {
         Ok(Selection(chosen))
     }
 
+    /// The flags as they were given, each after a space.
+    pub fn flags(&self) -> String {
+        self.axes.iter().map(|axis| format!(" -a {axis}")).collect()
+    }
+
     /// The selection, for a command that is about kernels and covers every level of the data axes.
     ///
     /// # Errors

@@ -167,21 +167,26 @@ impl Block<'_> {
     }
 }
 
-/// The metrics of one repetition, in nanoseconds for one unit of the workload.
-fn metrics(workload: &Workload, repetition: &Repetition) -> Vec<(&'static str, f64)> {
+/// The metrics of one repetition of a workload. Latencies belong to models that decode text.
+pub fn metric_names(workload: &Workload) -> &'static [&'static str] {
+    match workload.residency {
+        Residency::Cache => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
+        Residency::Dram => &["token_time", "kernel_time"],
+    }
+}
+
+/// Their values, in nanoseconds for one unit of the workload.
+fn metrics(workload: &Workload, repetition: &Repetition) -> impl Iterator<Item = (&'static str, f64)> {
     let tokens: Vec<f64> = repetition.token_ns.iter().map(|&ns| ns as f64).collect();
     let layers = match workload.source {
         crate::plan::Source::Shape { layers, .. } => layers as f64,
         crate::plan::Source::Trained { .. } => 1.0,
     };
     let units = tokens.len() as f64 * layers;
-    let mut metrics =
-        vec![("token_time", tokens.iter().sum::<f64>() / units), ("kernel_time", repetition.kernel_ns as f64 / units)];
-    if workload.residency == Residency::Cache {
-        metrics.push(("token_latency_p50", summary::quantile(&tokens, 0.50).unwrap_or(0.0)));
-        metrics.push(("token_latency_p95", summary::quantile(&tokens, 0.95).unwrap_or(0.0)));
-    }
-    metrics
+    let quantile = |q| summary::quantile(&tokens, q).unwrap_or(0.0);
+    let values =
+        [tokens.iter().sum::<f64>() / units, repetition.kernel_ns as f64 / units, quantile(0.50), quantile(0.95)];
+    metric_names(workload).iter().copied().zip(values)
 }
 
 /// Arms of one format compute the same bits: the first output of each is what all others must equal.
