@@ -1,7 +1,7 @@
 //! Every published factor beside what this machine measured.
 
 use super::{Table, notes};
-use crate::report::analysis::{Analysis, Judged, Outcome};
+use crate::report::analysis::{Analysis, Judged};
 use crate::report::grid::{Entry, Grid};
 use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
@@ -39,8 +39,8 @@ impl Table for Claims {
                 let Some(published) = contrast.published else { continue };
                 let kernels = analysis.outcome(&design.name, contrast, KERNEL_TIME);
                 let pipeline = analysis.outcome(&design.name, contrast, TOKEN_TIME);
-                if [kernels, pipeline].iter().any(|outcome| matches!(outcome, Outcome::Refused(_))) {
-                    notes::extend_unique(&mut left_out, notes::refusals(analysis, contrast));
+                if [kernels, pipeline].iter().any(|outcome| outcome.is_left_out()) {
+                    notes::extend_unique(&mut left_out, notes::reasons(analysis, contrast));
                     continue;
                 }
                 let blocks = kernels.citable().or(pipeline.citable()).map(|judged| judged.effect.n_blocks);
