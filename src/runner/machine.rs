@@ -22,8 +22,13 @@ pub fn last_level_cache() -> usize {
 
 /// Bytes of memory that can be allocated without swapping, if the machine tells.
 pub fn available_memory() -> Option<usize> {
+    memory("MemAvailable:")
+}
+
+/// Bytes in a line of `/proc/meminfo`.
+fn memory(line: &str) -> Option<usize> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let line = text.lines().find(|found| found.starts_with(line))?;
     line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib << 10)
 }
 
@@ -78,7 +83,7 @@ pub fn environment() -> BTreeMap<String, String> {
             "caches",
             Some(caches().iter().map(|(name, b)| format!("{name} {} KiB", b >> 10)).collect::<Vec<_>>().join(", ")),
         ),
-        ("memory", fs::read_to_string("/proc/meminfo").ok().and_then(|m| m.lines().next().map(str::to_owned))),
+        ("memory", memory("MemTotal:").map(|bytes| format!("{} MiB", bytes >> 20))),
         ("os_kernel", file("/proc/sys/kernel/osrelease")),
         ("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         ("clocksource", file("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
