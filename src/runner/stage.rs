@@ -177,10 +177,8 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
 /// # Errors
 /// Files that cannot be read.
 pub fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
-    let Some(folder) = model else { return Ok(machine::sha256(builtin::WEIGHTS)) };
-    let shards = weights::read_shards(Path::new(folder))?;
-    let bytes: Vec<&[u8]> = shards.iter().map(|(_, bytes)| bytes.as_ref()).collect();
-    Ok(machine::sha256(&bytes.concat()))
+    let Some(folder) = model else { return Ok(builtin::sha256()) };
+    Ok(weights::sha256(&weights::read_shards(Path::new(folder))?))
 }
 
 /// A trained model: the folder, or the built-in one.
