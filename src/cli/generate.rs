@@ -14,6 +14,7 @@ use septet_kernels::{Format, Granularity, Layout, Level, UnknownLevel};
 use thiserror::Error;
 
 use super::{Exit, output::note};
+use crate::mixed::{MixedError, MixedFormats};
 use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Storage, builtin};
 use crate::pool::ThreadPool;
 
@@ -28,7 +29,7 @@ pub struct Args {
     /// A Hugging Face folder: config.json, tokenizer.json, *.safetensors [default: the built-in model].
     #[arg(long, value_name = "FOLDER")]
     model: Option<PathBuf>,
-    /// Weights of the linear layers: f32, w4, w3p5 or w3.
+    /// Weights of the linear layers: f32, w4, w3p5, w3 or mixed.
     #[arg(long, default_value = "w3p5")]
     format: WeightFormat,
     /// Take the most likely token each time.
@@ -56,16 +57,23 @@ pub struct Args {
 enum WeightFormat {
     F32,
     Quantized(Format),
+    /// A format for each tensor, by measured sensitivity.
+    Mixed,
 }
 
 impl WeightFormat {
-    fn storage(self) -> Storage {
-        match self {
-            Self::F32 => Storage::F32,
-            Self::Quantized(format) => {
-                Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 }
+    /// The linear layers of `model` in these weights.
+    fn linears(self, model: &Checkpoint) -> Result<LinearSet, GenerateError> {
+        let quantized =
+            |format| Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
+        Ok(match self {
+            Self::F32 => model.linears.clone(),
+            Self::Quantized(format) => model.linears.stored(|_| quantized(format))?,
+            Self::Mixed => {
+                let formats = MixedFormats::for_model(&model.parts.config)?;
+                model.linears.stored(|place| quantized(formats.format(place)))?
             }
-        }
+        })
     }
 }
 
@@ -74,6 +82,7 @@ impl fmt::Display for WeightFormat {
         match self {
             Self::F32 => f.write_str("f32"),
             Self::Quantized(format) => format.fmt(f),
+            Self::Mixed => f.write_str("mixed"),
         }
     }
 }
@@ -82,13 +91,15 @@ impl FromStr for WeightFormat {
     type Err = UnknownLevel;
 
     fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        if name == "f32" {
-            return Ok(Self::F32);
+        match name {
+            "f32" => Ok(Self::F32),
+            "mixed" => Ok(Self::Mixed),
+            _ => Format::parse(name).map(Self::Quantized).map_err(|mut unknown| {
+                unknown.valid.insert(0, "f32");
+                unknown.valid.push("mixed");
+                unknown
+            }),
         }
-        Format::parse(name).map(Self::Quantized).map_err(|mut unknown| {
-            unknown.valid.insert(0, "f32");
-            unknown
-        })
     }
 }
 
@@ -98,6 +109,9 @@ enum GenerateError {
     /// The model, the prompt or an option is wrong: bad input.
     #[error(transparent)]
     Model(#[from] model::Error),
+    /// There are no sensitivities to mix formats by.
+    #[error(transparent)]
+    Mixed(#[from] MixedError),
     /// Nothing can be written. A reader that went away is no error.
     #[error("can not write the text: {0}")]
     Output(#[from] io::Error),
@@ -120,7 +134,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             note(&format!("error: {error}"));
             Ok(Exit::Partial)
         }
-        Err(error @ GenerateError::Model(_)) => Err(error).into_diagnostic(),
+        Err(error @ (GenerateError::Model(_) | GenerateError::Mixed(_))) => Err(error).into_diagnostic(),
     }
 }
 
@@ -132,7 +146,7 @@ impl Args {
             None => builtin::load()?,
         };
         let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
-        let linears = model.linears.stored(|_| self.format.storage())?;
+        let linears = self.format.linears(&model)?;
         let threads = self.threads(linears.stored_bytes());
         let mut decoder = self.decoder(&model, linears, threads, prompt.len())?;
         let mut text = model.tokenizer.stream(&prompt)?;

@@ -8,13 +8,13 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use septet_kernels::{Isa, Level};
-use sha2::{Digest, Sha256};
 use toml::Spanned;
 
 use super::{Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload};
 use crate::{
     arm::{Arm, AssignError, WIDEST},
     axis::AXES,
+    digest,
     nearest::nearest,
     plan::{Residency, Source},
     spec::{Assignments, DesignSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
@@ -443,6 +443,5 @@ fn label(step: &StepSpec) -> String {
 /// Twelve hexadecimal digits that name a cell by its content.
 fn cell_id(workload: &Workload, arm: &Arm, null: bool) -> String {
     let content = format!("{}|{:?}|{}|{arm}|{null}", workload.name, workload.source, workload.threads);
-    let digest = Sha256::digest(content.as_bytes());
-    digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::sha256([content.as_bytes()])[..12].to_owned()
 }

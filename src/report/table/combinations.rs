@@ -7,7 +7,7 @@ use crate::report::metric::{self, KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
 use crate::stats::Interval;
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "Design",
     "Workload",
     "Metric",
@@ -15,6 +15,7 @@ const HEADINGS: [&str; 9] = [
     "Predicted product >",
     "Measured together >",
     "Measured / predicted >",
+    "Published >",
     "Reading",
     "Blocks >",
 ];
@@ -49,6 +50,7 @@ impl Table for Combinations {
                 text::or_none(prediction, |p| text::effect(&p.predicted)).into(),
                 text::or_none(prediction, |p| text::effect(&p.measured)).into(),
                 text::or_none(prediction, |p| text::effect(&p.discrepancy)).into(),
+                text::or_none(result.combination.measured.published, text::published).into(),
                 Entry::strong_if(false, gap.map_or("missing or left out", |gap| reading(gap, margin))),
                 text::or_none(prediction, |p| p.discrepancy.n_blocks.to_string()).into(),
             ]);
