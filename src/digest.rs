@@ -17,6 +17,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_sha256_however_the_bytes_are_cut() {
+        // FIPS 180-4, "abc".
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256([b"abc".as_slice()]), expected);
         assert_eq!(sha256([b"a".as_slice(), b"", b"bc"]), expected);

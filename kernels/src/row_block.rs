@@ -114,12 +114,6 @@ impl<'a> RowBlock<'a> {
         self.activations.values()
     }
 
-    /// Sum of the operand's integers in a segment.
-    #[inline(always)]
-    pub(crate) fn sum(&self, segment: usize) -> i32 {
-        self.activations.sums()[segment]
-    }
-
     /// Where the scales of a row are: asked once a row, so that no segment tests the granularity.
     #[inline(always)]
     pub(crate) fn row_scales(&self, row: usize) -> RowScales {
@@ -127,13 +121,26 @@ impl<'a> RowBlock<'a> {
         RowScales { first: index(0), step: index(1) - index(0) }
     }
 
-    /// One step of the canonical order: `acc + integer · (weight scale · activation scale)`, each
-    /// operation rounded.
+    /// `N` steps of the canonical order, from segment `segment` on: each adds `(integer − bias · Σx) ·
+    /// (weight scale · activation scale)` to `acc`, each operation rounded. Only the additions to
+    /// `acc` wait for one another.
     #[inline(always)]
-    pub(crate) fn accumulate(&self, acc: f32, scales: RowScales, segment: usize, integer: i32) -> f32 {
-        let scale =
-            scale::to_f32(self.scales[scales.first + segment * scales.step]) * self.activations.scales()[segment];
-        acc + integer as f32 * scale
+    pub(crate) fn accumulate<const N: usize>(
+        &self,
+        acc: f32,
+        scales: RowScales,
+        segment: usize,
+        integers: [i32; N],
+        bias: i32,
+    ) -> f32 {
+        let sums: &[i32; N] = window(self.activations.sums(), segment);
+        let activation_scales: &[f32; N] = window(self.activations.scales(), segment);
+        let mut terms = [0f32; N];
+        for (u, term) in terms.iter_mut().enumerate() {
+            let weight_scale = scale::to_f32(self.scales[scales.first + (segment + u) * scales.step]);
+            *term = (integers[u] - bias * sums[u]) as f32 * (weight_scale * activation_scales[u]);
+        }
+        terms.iter().fold(acc, |acc, term| acc + term)
     }
 
     /// Stores the product of a row.
@@ -141,4 +148,10 @@ impl<'a> RowBlock<'a> {
     pub(crate) fn store(&mut self, row: usize, value: f32) {
         self.out[row] = value;
     }
+}
+
+/// `N` values from `start` on.
+#[inline(always)]
+fn window<T, const N: usize>(values: &[T], start: usize) -> &[T; N] {
+    values[start..].first_chunk().expect("the operand has every segment of the matrix")
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     arm::Arm,
+    digest::sha256,
     model::shape::{PRESETS, Preset},
     plan::{
         Plan,
@@ -100,5 +101,5 @@ pub fn run(args: &Args) -> Result<Exit> {
 /// When the run began, and what it measures.
 fn run_id(plan: &Plan) -> String {
     let plan = serde_json::to_string(plan).unwrap_or_default();
-    format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%SZ"), &machine::sha256(plan.as_bytes())[..8])
+    format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%SZ"), &sha256([plan.as_bytes()])[..8])
 }

@@ -84,8 +84,7 @@ fn load(folder: Option<&Path>) -> Result<(Checkpoint, String)> {
         return Ok((builtin::load().into_diagnostic()?, builtin::sha256()));
     };
     let shards = weights::read_shards(folder).into_diagnostic()?;
-    let sha256 = sha256(shards.iter().map(|(_, bytes)| bytes.as_ref()));
-    Ok((Checkpoint::load(folder).into_diagnostic()?, sha256))
+    Ok((Checkpoint::load(folder).into_diagnostic()?, weights::sha256(&shards)))
 }
 
 /// Refuses an output file that could not be written after minutes of work, or that is something

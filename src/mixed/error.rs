@@ -7,8 +7,8 @@ use thiserror::Error;
 /// A sensitivity table that cannot be used, or a budget that cannot be met.
 #[derive(Debug, Error)]
 pub enum MixedError {
-    #[error("{}: not a sensitivity table: {source}; `bench sensitivity` writes one", .file.display())]
-    Json { file: PathBuf, source: serde_json::Error },
+    #[error("{}: not a sensitivity table: {reason}; `bench sensitivity` writes one", .file.display())]
+    Json { file: PathBuf, reason: String },
 
     #[error(
         "{}: `{key}` is {found}, this program reads {expected}: measure the table again with `bench sensitivity`",

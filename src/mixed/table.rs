@@ -111,8 +111,8 @@ impl SensitivityTable {
     /// For another schema, granularity or reference, a layer that is there twice, and a divergence
     /// that cannot be one.
     pub fn parse(json: &str, file: &Path) -> Result<Self, MixedError> {
-        let table: Self =
-            serde_json::from_str(json).map_err(|source| MixedError::Json { file: file.to_owned(), source })?;
+        let table: Self = serde_json::from_str(json)
+            .map_err(|error| MixedError::Json { file: file.to_owned(), reason: error.to_string() })?;
         let expected = [
             ("schema", table.schema.to_string(), SCHEMA.to_string()),
             ("granularity", table.granularity.clone(), GRANULARITY.name().to_owned()),

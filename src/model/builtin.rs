@@ -12,8 +12,7 @@ pub const NAME: &str = "tiny";
 
 const CONFIG: &[u8] = include_bytes!("../../models/tiny/config.json");
 const TOKENIZER: &[u8] = include_bytes!("../../models/tiny/tokenizer.json");
-/// The weights as stored.
-pub const WEIGHTS: &[u8] = include_bytes!("../../models/tiny/model.safetensors");
+const WEIGHTS: &[u8] = include_bytes!("../../models/tiny/model.safetensors");
 
 /// Loads the built-in model.
 ///

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use septet_kernels::ops::rope::RotaryTable;
 use septet_kernels::{PackedMatrix, QuantizeError, QuantizedMatrix, SplitMix64};
 
@@ -163,7 +164,8 @@ impl ShapeModel {
                     .map_err(|source| Error::Quantize { place, source })
             })?);
         }
-        let mut sets: Vec<LinearSet> = (1..copies).map(|_| set.duplicate()).collect();
+        // Gigabytes of fresh pages: every core takes its share of the faults.
+        let mut sets: Vec<LinearSet> = (1..copies).into_par_iter().map(|_| set.duplicate()).collect();
         sets.push(set);
         Ok(Self { parts: Arc::new(parts), sets })
     }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::config::Config;
 use super::error::Error;
 use super::linear::{LayerLinears, Linear, LinearSet, Role};
+use crate::digest;
 
 const SINGLE_FILE: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -90,6 +91,11 @@ pub fn read_shards(folder: &Path) -> Result<Vec<Shard>, Error> {
             Ok((file, Cow::Owned(bytes)))
         })
         .collect()
+}
+
+/// SHA-256 of the bytes of `shards`, in their order.
+pub fn sha256(shards: &[Shard]) -> String {
+    digest::sha256(shards.iter().map(|(_, bytes)| bytes.as_ref()))
 }
 
 /// Reads a file, or says which one could not be read.

@@ -10,7 +10,7 @@ use polars::error::PolarsResult;
 use super::blocks::{BlockTable, Blocks, blocks};
 use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
-use crate::record::{CellFacts, CounterRow, Manifest, Sample};
+use crate::record::{CellFacts, CounterRow, FailureRow, Manifest, Sample};
 use crate::stats::Interval;
 use crate::stats::combination::{Prediction, combination};
 use crate::stats::contrast::{BlockTimes, Effect, contrast, log_ratios};
@@ -71,11 +71,16 @@ pub struct Traffic {
 }
 
 /// Whether the numbers of a cell may be used.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum CellStatus {
     Measured,
-    /// Planned, without a single measured repetition: its process crashed or timed out.
+    /// Planned, without a single measured repetition: the run stopped before it.
     Missing,
+    /// It failed its check, crashed, hung or computed something else; blocks from before, if any,
+    /// prove nothing.
+    Failed {
+        reason: String,
+    },
     /// Faster than memory, with the arithmetic.
     Refused {
         gbps: f64,
@@ -89,6 +94,7 @@ impl std::fmt::Display for CellStatus {
         match self {
             CellStatus::Measured => f.write_str("measured"),
             CellStatus::Missing => f.write_str("missing: no measured repetition"),
+            CellStatus::Failed { reason } => write!(f, "failed: {reason}"),
             CellStatus::Refused { gbps, share, low } => write!(
                 f,
                 "refused: above roof: {gbps:.1} GB/s of weights / {:.1} GB/s of read bandwidth = {share:.2}, \
@@ -115,6 +121,8 @@ pub struct ContrastResult {
 pub enum Outcome {
     /// No block has both arms.
     Missing,
+    /// One of its cells failed; the numbers of the blocks before, if any, are kept for `contrasts.csv`.
+    Failed(Option<Judged>),
     /// One of its cells is refused; the numbers are kept for `contrasts.csv`.
     Refused(Judged),
     Judged(Judged),
@@ -130,10 +138,11 @@ pub struct Judged {
 }
 
 impl Outcome {
-    /// The numbers, refused or not.
+    /// The numbers, left out or not.
     pub fn numbers(&self) -> Option<&Judged> {
         match self {
             Outcome::Missing => None,
+            Outcome::Failed(judged) => judged.as_ref(),
             Outcome::Refused(judged) | Outcome::Judged(judged) => Some(judged),
         }
     }
@@ -142,14 +151,20 @@ impl Outcome {
     pub fn citable(&self) -> Option<&Judged> {
         match self {
             Outcome::Judged(judged) => Some(judged),
-            Outcome::Missing | Outcome::Refused(_) => None,
+            Outcome::Missing | Outcome::Failed(_) | Outcome::Refused(_) => None,
         }
+    }
+
+    /// Whether headline tables leave it out, because one of its cells failed or is refused.
+    pub fn is_left_out(&self) -> bool {
+        matches!(self, Outcome::Failed(_) | Outcome::Refused(_))
     }
 
     /// The word for the verdict column.
     pub fn word(&self) -> String {
         match self {
             Outcome::Missing => "missing".to_owned(),
+            Outcome::Failed(_) => "failed".to_owned(),
             Outcome::Refused(_) => "refused".to_owned(),
             Outcome::Judged(judged) => judged.verdict.to_string(),
         }
@@ -163,7 +178,7 @@ pub struct CombinationResult {
     pub title: String,
     pub metric: String,
     pub combination: Combination,
-    /// `None` when no block has all cells, or one of them is refused.
+    /// `None` when no block has all cells, or one of them failed or is refused.
     pub prediction: Option<Prediction>,
 }
 
@@ -173,7 +188,12 @@ impl Analysis {
     /// # Errors
     ///
     /// If the data frame library fails, which well-typed rows do not cause.
-    pub fn new(manifest: Manifest, samples: &[Sample], counters: Vec<CounterRow>) -> PolarsResult<Analysis> {
+    pub fn new(
+        manifest: Manifest,
+        samples: &[Sample],
+        counters: Vec<CounterRow>,
+        failures: &[FailureRow],
+    ) -> PolarsResult<Analysis> {
         let table = blocks(samples, &manifest.facts)?;
         let plan = &manifest.plan;
         let cells: Vec<CellResult> = plan
@@ -182,10 +202,11 @@ impl Analysis {
             .zip(&manifest.facts)
             .map(|(cell, facts)| {
                 let residency = plan.workloads.iter().find(|w| w.name == cell.workload).map(|w| w.residency);
-                cell_result(cell, facts, residency, &table, plan.protocol.confidence)
+                let failure = failures.iter().find(|failure| failure.cell_id == cell.id);
+                cell_result(cell, facts, residency, &table, failure, plan.protocol.confidence)
             })
             .collect();
-        let study = Study { table: &table, manifest: &manifest, refused: refused(&cells) };
+        let study = Study { table: &table, manifest: &manifest, cells: &cells };
         let contrasts = plan.designs.iter().flat_map(|design| study.contrasts(design)).collect();
         let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
         Ok(Analysis { counters, cells, contrasts, combinations, manifest })
@@ -224,10 +245,15 @@ impl CellResult {
     pub fn is_refused(&self) -> bool {
         matches!(self.status, CellStatus::Refused { .. })
     }
-}
 
-fn refused(cells: &[CellResult]) -> BTreeSet<String> {
-    cells.iter().filter(|result| result.is_refused()).map(|result| result.cell.id.clone()).collect()
+    pub fn is_failed(&self) -> bool {
+        matches!(self.status, CellStatus::Failed { .. })
+    }
+
+    /// Whether headline tables leave it out.
+    pub fn is_left_out(&self) -> bool {
+        self.is_failed() || self.is_refused()
+    }
 }
 
 fn cell_result(
@@ -235,6 +261,7 @@ fn cell_result(
     facts: &CellFacts,
     residency: Option<Residency>,
     table: &BlockTable,
+    failure: Option<&FailureRow>,
     confidence: f64,
 ) -> CellResult {
     let mut mine: Vec<(&str, &Blocks)> = table
@@ -249,9 +276,11 @@ fn cell_result(
     metrics.extend(speed);
     let traffic =
         mine.iter().find(|(metric, _)| *metric == KERNEL_TIME).and_then(|(_, blocks)| traffic(blocks, confidence));
-    let status = match traffic.and_then(|t| t.roof.map(|(share, interval)| (t.gbps, share, interval.low))) {
+    let read = traffic.and_then(|t| t.roof.map(|(share, interval)| (t.gbps, share, interval.low)));
+    let status = match (failure, read) {
+        (Some(failure), _) => CellStatus::Failed { reason: failure.reason.clone() },
         _ if metrics.is_empty() => CellStatus::Missing,
-        Some((gbps, share, low)) if residency == Some(Residency::Dram) && low > ROOF_LIMIT => {
+        (_, Some((gbps, share, low))) if residency == Some(Residency::Dram) && low > ROOF_LIMIT => {
             CellStatus::Refused { gbps, share, low }
         }
         _ => CellStatus::Measured,
@@ -297,7 +326,7 @@ fn traffic(blocks: &Blocks, confidence: f64) -> Option<Traffic> {
 struct Study<'a> {
     table: &'a BlockTable,
     manifest: &'a Manifest,
-    refused: BTreeSet<String>,
+    cells: &'a [CellResult],
 }
 
 impl Study<'_> {
@@ -338,12 +367,16 @@ impl Study<'_> {
             adjusted.extend(family.iter().map(|(index, _)| *index).zip(holm(&p)));
         }
         let alpha = 1.0 - protocol.confidence;
-        let outcome = |index: usize, contrast: &Contrast| match effects[index].zip(adjusted.get(&index)) {
-            None => Outcome::Missing,
-            Some((effect, &p_adjusted)) => {
+        let outcome = |index: usize, contrast: &Contrast| {
+            let judged = effects[index].zip(adjusted.get(&index)).map(|(effect, &p_adjusted)| {
                 let verdict = Verdict::of(effect.interval, p_adjusted, protocol.margin, alpha);
-                let judged = Judged { effect, p_adjusted, verdict };
-                if self.is_refused(contrast) { Outcome::Refused(judged) } else { Outcome::Judged(judged) }
+                Judged { effect, p_adjusted, verdict }
+            });
+            match judged {
+                _ if self.either(contrast, CellResult::is_failed) => Outcome::Failed(judged),
+                None => Outcome::Missing,
+                Some(judged) if self.either(contrast, CellResult::is_refused) => Outcome::Refused(judged),
+                Some(judged) => Outcome::Judged(judged),
             }
         };
         design
@@ -364,7 +397,7 @@ impl Study<'_> {
         let logs =
             |c: &Contrast, metric: &str| log_ratios(&self.times(&c.arm, metric), &self.times(&c.reference, metric));
         let predict = |wanted: &Combination, metric: &str| {
-            if wanted.singles.iter().chain([&wanted.measured]).any(|c| self.is_refused(c)) {
+            if wanted.singles.iter().chain([&wanted.measured]).any(|c| self.either(c, CellResult::is_left_out)) {
                 return None;
             }
             let singles: Vec<BTreeMap<u32, f64>> = wanted.singles.iter().map(|c| logs(c, metric)).collect();
@@ -384,7 +417,9 @@ impl Study<'_> {
             .collect()
     }
 
-    fn is_refused(&self, contrast: &Contrast) -> bool {
-        self.refused.contains(&contrast.arm) || self.refused.contains(&contrast.reference)
+    /// Whether one of the two cells of a contrast is such.
+    fn either(&self, contrast: &Contrast, is_such: fn(&CellResult) -> bool) -> bool {
+        let ids = [&contrast.arm, &contrast.reference];
+        self.cells.iter().any(|result| ids.contains(&&result.cell.id) && is_such(result))
     }
 }

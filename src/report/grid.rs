@@ -69,8 +69,9 @@ impl Grid {
     /// # Panics
     ///
     /// If it is not as wide as the headings.
-    pub fn push<const N: usize>(&mut self, row: [Entry; N]) {
-        assert_eq!(N, self.headings.len(), "row of another width in `{}`", self.title);
-        self.rows.push(row.into());
+    pub fn push(&mut self, row: impl IntoIterator<Item = Entry>) {
+        let row: Vec<Entry> = row.into_iter().collect();
+        assert_eq!(row.len(), self.headings.len(), "row of another width in `{}`", self.title);
+        self.rows.push(row);
     }
 }

@@ -1,7 +1,8 @@
 //! From a results directory to everything derived from it.
 //!
-//! [`build`] is a pure function of `manifest.json`, `samples.csv` and `counters.csv`: no clock, no
-//! randomness, no map in hash order, fonts embedded. Running it again writes the same bytes.
+//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `counters.csv` and `failures.csv`:
+//! no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
+//! bytes.
 
 pub mod analysis;
 pub mod blocks;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::plan::DesignKind;
 use crate::record::store::Row;
-use crate::record::{CounterRow, Sample, TornLine, read_manifest, read_rows};
+use crate::record::{CounterRow, FailureRow, Manifest, RecordError, Sample, TornLine, read_manifest, read_rows};
 use analysis::Analysis;
 pub use error::ReportError;
 use figure::FIGURES;
@@ -44,7 +45,7 @@ pub struct Report {
 
 impl Report {
     /// Reads and analyses `dir`. A run that was stopped before its counter pass has no
-    /// `counters.csv`; its report has no counters.
+    /// `counters.csv`, and one without a failure no `failures.csv`.
     ///
     /// # Errors
     ///
@@ -52,12 +53,10 @@ impl Report {
     pub fn read(dir: &Path) -> Result<Report, ReportError> {
         let manifest = read_manifest(dir)?;
         let (samples, torn_sample) = read_rows::<Sample>(dir, &manifest)?;
-        let (counters, torn_counter) = match dir.join(CounterRow::FILE).exists() {
-            true => read_rows::<CounterRow>(dir, &manifest)?,
-            false => (Vec::new(), None),
-        };
-        let torn = torn_sample.into_iter().chain(torn_counter).collect();
-        Ok(Report { analysis: Analysis::new(manifest, &samples, counters)?, torn })
+        let (counters, torn_counter) = read_if_there::<CounterRow>(dir, &manifest)?;
+        let (failures, torn_failure) = read_if_there::<FailureRow>(dir, &manifest)?;
+        let torn = torn_sample.into_iter().chain(torn_counter).chain(torn_failure).collect();
+        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &failures)?, torn })
     }
 
     /// Writes every derived file into `dir`.
@@ -98,6 +97,11 @@ impl Report {
         };
         vec![("claims", render::markdown(&claims)), ("ladder", render::markdown(&ladder))]
     }
+}
+
+/// The rows of a file that a run need not have.
+fn read_if_there<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
+    if dir.join(R::FILE).exists() { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
 }
 
 /// Rebuilds everything derived in the results directory `dir`.

@@ -24,12 +24,17 @@ pub struct Roof {
 impl Roof {
     /// A roof for weights of `bytes` bytes; in DRAM, beyond a last-level cache of `cache` bytes.
     pub fn new(residency: Residency, bytes: usize, cache: usize) -> Self {
-        let length = match residency {
-            Residency::Cache => bytes.next_multiple_of(4096),
-            Residency::Dram => (2 * cache).next_multiple_of(2 * WINDOW).max(4 * WINDOW),
-        };
+        let length = Self::buffer_bytes(residency, bytes, cache);
         // Written, not only allocated: pages that were never written all read the same zero page.
         Self { residency, buffer: vec![0x5a; length], next: 0 }
+    }
+
+    /// Bytes of the buffer that a roof reads.
+    pub fn buffer_bytes(residency: Residency, bytes: usize, cache: usize) -> usize {
+        match residency {
+            Residency::Cache => bytes.next_multiple_of(4096),
+            Residency::Dram => (2 * cache).next_multiple_of(2 * WINDOW).max(4 * WINDOW),
+        }
     }
 
     /// Read bandwidth now, in GB/s: the better of plain and prefetching reads.

@@ -3,9 +3,10 @@
 
 use std::{path::Path, sync::Arc, time::Instant};
 
+use rayon::prelude::*;
 use septet_kernels::{Format, Granularity, Layout};
 
-use super::{RunError, machine};
+use super::{RunError, machine, roof::Roof};
 use crate::{
     arm::{Arm, ArmFormat},
     mixed::MixedFormats,
@@ -81,18 +82,18 @@ impl Stage {
                     let storage = storage(stored, &checkpoint.parts.config)?;
                     Ok((stored, vec![checkpoint.linears.stored(storage)?]))
                 };
-                let sets = wanted.into_iter().map(stored).collect::<Result<_, RunError>>()?;
+                let sets = wanted.into_par_iter().map(stored).collect::<Result<_, RunError>>()?;
                 Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens })
             }
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
                 let copies = copies.unwrap_or(*planned);
                 let config = preset.config(*layers);
-                let mut models = Vec::new();
-                for stored in wanted {
-                    let model = ShapeModel::new(&preset, *layers, copies, *seed, storage(stored, &config)?)?;
-                    models.push((stored, model));
-                }
+                let model = |stored: Stored| {
+                    let storage = storage(stored, &config)?;
+                    Ok((stored, ShapeModel::new(&preset, *layers, copies, *seed, storage)?))
+                };
+                let models = wanted.into_par_iter().map(model).collect::<Result<Vec<_>, RunError>>()?;
                 let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
                 let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
                 Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens })
@@ -167,8 +168,8 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
         }
     }
     // No stored form takes more than a byte for a pair and an f16 scale for 32 weights.
-    let bytes = weights as f64 * copies.to_owned() as f64 * stored.len() as f64 * 4.5 / 8.0;
-    Ok(bytes as usize)
+    let bytes = weights as f64 * *copies as f64 * stored.len() as f64 * 4.5 / 8.0;
+    Ok(bytes as usize + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
 }
 
 /// SHA-256 of the weights of a trained model.
@@ -176,10 +177,8 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
 /// # Errors
 /// Files that cannot be read.
 pub fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
-    let Some(folder) = model else { return Ok(machine::sha256(builtin::WEIGHTS)) };
-    let shards = weights::read_shards(Path::new(folder))?;
-    let bytes: Vec<&[u8]> = shards.iter().map(|(_, bytes)| bytes.as_ref()).collect();
-    Ok(machine::sha256(&bytes.concat()))
+    let Some(folder) = model else { return Ok(builtin::sha256()) };
+    Ok(weights::sha256(&weights::read_shards(Path::new(folder))?))
 }
 
 /// A trained model: the folder, or the built-in one.
@@ -196,7 +195,7 @@ pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
 /// No sensitivity table to choose mixed formats by.
 pub fn storage(stored: Stored, config: &Config) -> Result<impl Fn(Place) -> Storage, RunError> {
     let Stored { granularity, layout, format } = stored;
-    let format_at: Box<dyn Fn(Place) -> Format> = match format {
+    let format_at: Box<dyn Fn(Place) -> Format + Send + Sync> = match format {
         ArmFormat::Uniform(format) => Box::new(move |_| format),
         ArmFormat::Mixed => {
             let mixed = MixedFormats::for_model(config)?;

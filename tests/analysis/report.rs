@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use septet::cli::Exit;
+use septet::record::{FailureRow, RowWriter};
 use septet::report::analysis::{Analysis, CellStatus, Outcome};
 use septet::report::figure::{self, FIGURES};
 use septet::report::metric::{KERNEL_TIME, TOKEN_TIME};
@@ -85,6 +86,46 @@ fn faster_than_memory_is_refused_and_left_out() {
     let text = render::markdown(&one_factor.build(&report.analysis));
     assert!(!text.contains("| slice70b | format=w4"), "{text}");
     assert!(text.contains("GB/s of read bandwidth = 1.15, interval from 1.1"), "{text}");
+}
+
+/// A cell that fails in a late block takes its earlier blocks with it; one that never ran has none.
+#[test]
+fn a_failed_cell_is_left_out_with_its_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_run(dir.path(), false);
+    let failure = |cell: &str, reason: &str| FailureRow { cell_id: cell.into(), block: 4, reason: reason.into() };
+    let rows = [failure("tiny-03", "its process ended early: signal: 11"), failure("slice70b-02", "wrong output")];
+    RowWriter::append(dir.path()).expect("a new file").write_block(&rows).expect("failures");
+    let report = Report::read(dir.path()).expect("a run");
+    let analysis = &report.analysis;
+
+    // Cell 03 is where this step arrives and where the next one starts.
+    for step in ["isa=avx512", "layout=dense"] {
+        let outcome = outcome(analysis, "ladder", step, "tiny", TOKEN_TIME);
+        assert!(outcome.citable().is_none() && outcome.numbers().is_some() && outcome.word() == "failed", "{step}");
+    }
+    assert!(outcome(analysis, "ladder", "unpack=lut", "tiny", TOKEN_TIME).citable().is_some());
+    let combinations: Vec<(&str, bool)> = analysis
+        .combinations
+        .iter()
+        .filter(|result| result.metric == TOKEN_TIME)
+        .map(|result| (result.combination.workload.as_str(), result.prediction.is_some()))
+        .collect();
+    assert_eq!(combinations, [("tiny", true), ("slice70b", false)]);
+
+    let text = |name: &str| {
+        let table = table::TABLES.iter().find(|table| table.name() == name).expect("a table");
+        render::markdown(&table.build(analysis))
+    };
+    let ladders = text("ladders");
+    assert!(!ladders.contains("| ladder | tiny | isa=avx512 |"), "{ladders}");
+    assert!(ladders.contains("failed: its process ended early: signal: 11."), "{ladders}");
+    assert!(text("claims").contains(": failed: wrong output."));
+    assert!(text("combinations").contains(": failed: wrong output."));
+    let cells = septet::report::derived::cells_csv(analysis).expect("cells");
+    let cells = String::from_utf8(cells).expect("UTF-8");
+    let failed = cells.lines().filter(|line| line.ends_with(",failed: its process ended early: signal: 11"));
+    assert_eq!(failed.count(), cells.lines().filter(|line| line.starts_with("tiny-03,")).count());
 }
 
 #[test]

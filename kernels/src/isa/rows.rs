@@ -102,15 +102,12 @@ fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFE
             for (u, lanes) in lanes.iter_mut().enumerate() {
                 *lanes = segment_lanes::<F, L, U, V, STEPS, PREFETCH>(v, block, row, segment + u);
             }
-            for (u, integer) in reduce(v, lanes).into_iter().enumerate() {
-                let integer = integer - F::BIAS * block.sum(segment + u);
-                acc = block.accumulate(acc, scales, segment + u, integer);
-            }
+            acc = block.accumulate(acc, scales, segment, reduce(v, lanes), F::BIAS);
             segment += UNROLL;
         }
         while UNROLL > 1 && segment < segments {
             let lanes = segment_lanes::<F, L, U, V, STEPS, PREFETCH>(v, block, row, segment);
-            acc = block.accumulate(acc, scales, segment, v.sum(lanes) - F::BIAS * block.sum(segment));
+            acc = block.accumulate(acc, scales, segment, [v.sum(lanes)], F::BIAS);
             segment += 1;
         }
         block.store(row, acc);

@@ -36,11 +36,9 @@ where
                 prefetch(codes.as_ptr().wrapping_add(block.prefetch_distance()));
             }
             let values = &block.values()[segment * MAX_SEGMENT..][..MAX_SEGMENT];
-            let mut integer = segment_sum::<F, L, U, UNROLL>(codes, values, block.pairs());
-            if U::BIASED {
-                integer -= F::BIAS * block.sum(segment);
-            }
-            acc = block.accumulate(acc, scales, segment, integer);
+            let integer = segment_sum::<F, L, U, UNROLL>(codes, values, block.pairs());
+            let bias = if U::BIASED { F::BIAS } else { 0 };
+            acc = block.accumulate(acc, scales, segment, [integer], bias);
         }
         block.store(row, acc);
     }

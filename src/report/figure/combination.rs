@@ -1,7 +1,7 @@
 //! The product of single speed-ups beside what they give together.
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
-use super::palette::{BLUE, ORANGE};
+use super::palette::{BLUE, INK, ORANGE};
 use super::{Figure, panel_title};
 use crate::report::analysis::{Analysis, CombinationResult};
 use crate::report::metric::TOKEN_TIME;
@@ -11,6 +11,8 @@ use crate::report::text;
 const PREDICTED: Series =
     Series { name: "predicted: product of the singles", color: ORANGE, shape: Shape::HollowSquare, lane: -0.6 };
 const MEASURED: Series = Series { name: "measured together", color: BLUE, shape: Shape::Disc, lane: 0.6 };
+
+const PUBLISHED: Series = Series { name: "published", color: INK, shape: Shape::HollowDiamond, lane: 0.0 };
 
 /// Combinations of all designs, in the pipeline.
 pub struct Combination;
@@ -47,21 +49,26 @@ impl Figure for Combination {
             axis: "speed-up over the common reference (log scale; right of 1 is faster)".to_owned(),
             panels: workloads.iter().map(panel_title).collect(),
             rows: labels.iter().map(row).collect(),
-            legend: vec![PREDICTED, MEASURED],
+            legend: vec![PREDICTED, MEASURED, PUBLISHED],
             notes: notes::figure(analysis),
         }]
     }
 }
 
+/// The steps that are multiplied.
 fn label(result: &CombinationResult) -> String {
-    let steps: Vec<&str> = result.combination.singles.iter().map(|single| single.step.as_str()).collect();
+    let step = |name: &str| name.strip_suffix(" alone").unwrap_or(name).to_owned();
+    let steps: Vec<String> = result.combination.singles.iter().map(|single| step(&single.step)).collect();
     steps.join(" × ")
 }
 
 fn panel_cell(result: &CombinationResult) -> PanelCell {
     match &result.prediction {
         Some(prediction) => PanelCell {
-            marks: vec![PREDICTED.effect(&prediction.predicted), MEASURED.effect(&prediction.measured)],
+            marks: [PREDICTED.effect(&prediction.predicted), MEASURED.effect(&prediction.measured)]
+                .into_iter()
+                .chain(result.combination.measured.published.map(|factor| PUBLISHED.point(factor)))
+                .collect(),
             text: format!("×{}", text::ratio(prediction.discrepancy.ratio)),
         },
         None => PanelCell { marks: Vec::new(), text: "missing".to_owned() },

@@ -20,7 +20,7 @@ const HEADINGS: [&str; 11] = [
     "Status",
 ];
 
-/// All cells, refused and missing ones included.
+/// All cells, those that failed, are refused or missing included.
 pub struct Arms;
 
 impl Table for Arms {
@@ -48,7 +48,7 @@ impl Table for Arms {
                 text::gbps(result.traffic).into(),
                 text::roof(result.traffic).into(),
                 text::quality(&result.facts.quality).into(),
-                Entry::strong_if(result.is_refused(), result.status.to_string()),
+                Entry::strong_if(result.is_left_out(), result.status.to_string()),
             ]);
         }
         grid.notes = notes::cells(analysis);

@@ -1,25 +1,15 @@
 //! Every published factor beside what this machine measured.
 
 use super::{Table, notes};
-use crate::report::analysis::{Analysis, Judged, Outcome};
+use crate::plan::Contrast;
+use crate::report::analysis::{Analysis, CombinationResult};
 use crate::report::grid::{Entry, Grid};
 use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
+use crate::stats::contrast::Effect;
 use crate::stats::verdict::ClaimVerdict;
 
-const HEADINGS: [&str; 9] = [
-    "Design",
-    "Claim",
-    "Published >",
-    "Workload",
-    "Kernels >",
-    "Kernels: claim",
-    "Pipeline >",
-    "Pipeline: claim",
-    "Blocks >",
-];
-
-/// Held, not held, or open, for each claim on each workload.
+/// Held, not held, or open: a row for each claim in each setting, the workloads side by side.
 pub struct Claims;
 
 impl Table for Claims {
@@ -32,35 +22,34 @@ impl Table for Claims {
     }
 
     fn build(&self, analysis: &Analysis) -> Grid {
-        let mut grid = Grid::new(self.title(), &HEADINGS);
+        let workloads = &analysis.manifest.plan.workloads;
+        let mut headings: Vec<String> = ["Setting", "Claim", "Published >"].map(str::to_owned).to_vec();
+        for workload in workloads {
+            let name = &workload.name;
+            headings.extend([format!("{name}: kernels >"), format!("{name}: pipeline >"), format!("{name}: claim")]);
+        }
+        let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
+        let mut grid = Grid::new(self.title(), &headings);
         let mut left_out = Vec::new();
-        for design in &analysis.manifest.plan.designs {
-            for contrast in &design.contrasts {
-                let Some(published) = contrast.published else { continue };
-                let kernels = analysis.outcome(&design.name, contrast, KERNEL_TIME);
-                let pipeline = analysis.outcome(&design.name, contrast, TOKEN_TIME);
-                if [kernels, pipeline].iter().any(|outcome| matches!(outcome, Outcome::Refused(_))) {
-                    notes::extend_unique(&mut left_out, notes::refusals(analysis, contrast));
-                    continue;
-                }
-                let blocks = kernels.citable().or(pipeline.citable()).map(|judged| judged.effect.n_blocks);
-                grid.push([
-                    design.name.as_str().into(),
-                    contrast.step.as_str().into(),
-                    text::published(published).into(),
-                    contrast.workload.as_str().into(),
-                    ratio(kernels.citable()).into(),
-                    verdict(kernels.citable(), published),
-                    ratio(pipeline.citable()).into(),
-                    verdict(pipeline.citable(), published),
-                    text::or_none(blocks, |blocks| blocks.to_string()).into(),
-                ]);
-            }
+        for claim in claims(analysis) {
+            let setting = [claim.design.into(), claim.step.into(), text::published(claim.published).into()];
+            let measured = workloads.iter().flat_map(|workload| {
+                let Some(contrast) = claim.contrasts.iter().find(|contrast| contrast.workload == workload.name) else {
+                    return ["–".into(), "–".into(), "–".into()];
+                };
+                notes::extend_unique(&mut left_out, notes::reasons(analysis, contrast));
+                let kernels = claim.effect(analysis, contrast, KERNEL_TIME);
+                let pipeline = claim.effect(analysis, contrast, TOKEN_TIME);
+                let ratio = |effect: &Option<Effect>| text::or_none(effect.as_ref(), text::effect).into();
+                [ratio(&kernels), ratio(&pipeline), verdict(pipeline.as_ref(), claim.published)]
+            });
+            grid.push(setting.into_iter().chain(measured));
         }
         grid.notes = notes::contrasts(analysis);
         grid.notes.push(
-            "Held: the whole interval reaches the published factor. Not held: the whole interval lies below it. \
-             Inconclusive: anything else."
+            "Claims are judged on the whole pipeline. Held: the whole interval reaches the published factor. Not held: \
+             the whole interval lies below it. Inconclusive: anything else. A contrast that several designs share \
+             stands once."
                 .to_owned(),
         );
         grid.notes.extend(left_out);
@@ -68,12 +57,56 @@ impl Table for Claims {
     }
 }
 
-fn ratio(judged: Option<&Judged>) -> String {
-    text::or_none(judged, |judged| text::effect(&judged.effect))
+/// A published factor in one setting, with its contrast on each workload.
+struct Claim<'a> {
+    design: &'a str,
+    step: &'a str,
+    published: f64,
+    contrasts: Vec<&'a Contrast>,
+    /// Whether it is about a whole combination rather than a step.
+    together: bool,
 }
 
-fn verdict(judged: Option<&Judged>, published: f64) -> Entry {
-    match judged.map(|judged| ClaimVerdict::of(judged.effect.interval, published)) {
+impl Claim<'_> {
+    /// What was measured of `contrast`, unless it is missing or left out.
+    fn effect(&self, analysis: &Analysis, contrast: &Contrast, metric: &str) -> Option<Effect> {
+        if !self.together {
+            return analysis.outcome(self.design, contrast, metric).citable().map(|judged| judged.effect);
+        }
+        let of_this = |result: &&CombinationResult| {
+            result.design == self.design && result.metric == metric && result.combination.measured == *contrast
+        };
+        Some(analysis.combinations.iter().find(of_this)?.prediction.as_ref()?.measured)
+    }
+}
+
+/// Every published factor of the plan, in the order of its designs.
+fn claims(analysis: &Analysis) -> Vec<Claim<'_>> {
+    let mut claims: Vec<Claim<'_>> = Vec::new();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for design in &analysis.manifest.plan.designs {
+        let together = design.combinations.iter().map(|combination| (&combination.measured, true));
+        let steps = design.contrasts.iter().map(|contrast| (contrast, false));
+        for (contrast, together) in steps.chain(together) {
+            let Some(published) = contrast.published else { continue };
+            let cells = (contrast.arm.as_str(), contrast.reference.as_str());
+            if seen.contains(&cells) {
+                continue;
+            }
+            seen.push(cells);
+            let (design, step) = (design.name.as_str(), contrast.step.as_str());
+            let step = if together { "all steps together" } else { step };
+            match claims.iter_mut().find(|claim| (claim.design, claim.step) == (design, step)) {
+                Some(claim) => claim.contrasts.push(contrast),
+                None => claims.push(Claim { design, step, published, contrasts: vec![contrast], together }),
+            }
+        }
+    }
+    claims
+}
+
+fn verdict(effect: Option<&Effect>, published: f64) -> Entry {
+    match effect.map(|effect| ClaimVerdict::of(effect.interval, published)) {
         Some(verdict) => Entry::strong_if(verdict != ClaimVerdict::Inconclusive, verdict.to_string()),
         None => "missing".into(),
     }

@@ -7,7 +7,7 @@ use crate::report::metric::{self, KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
 use crate::stats::Interval;
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "Design",
     "Workload",
     "Metric",
@@ -15,6 +15,7 @@ const HEADINGS: [&str; 9] = [
     "Predicted product >",
     "Measured together >",
     "Measured / predicted >",
+    "Published >",
     "Reading",
     "Blocks >",
 ];
@@ -33,9 +34,13 @@ impl Table for Combinations {
 
     fn build(&self, analysis: &Analysis) -> Grid {
         let mut grid = Grid::new(self.title(), &HEADINGS);
+        let mut left_out = Vec::new();
         let margin = analysis.manifest.plan.protocol.margin;
         for result in analysis.combinations.iter().filter(|r| [TOKEN_TIME, KERNEL_TIME].contains(&r.metric.as_str())) {
             let prediction = result.prediction.as_ref();
+            for contrast in result.combination.singles.iter().chain([&result.combination.measured]) {
+                notes::extend_unique(&mut left_out, notes::reasons(analysis, contrast));
+            }
             let gap = prediction.map(|p| p.discrepancy.interval);
             grid.push([
                 result.design.as_str().into(),
@@ -45,7 +50,8 @@ impl Table for Combinations {
                 text::or_none(prediction, |p| text::effect(&p.predicted)).into(),
                 text::or_none(prediction, |p| text::effect(&p.measured)).into(),
                 text::or_none(prediction, |p| text::effect(&p.discrepancy)).into(),
-                Entry::strong_if(false, gap.map_or("missing or refused", |gap| reading(gap, margin))),
+                text::or_none(result.combination.measured.published, text::published).into(),
+                Entry::strong_if(false, gap.map_or("missing or left out", |gap| reading(gap, margin))),
                 text::or_none(prediction, |p| p.discrepancy.n_blocks.to_string()).into(),
             ]);
         }
@@ -55,6 +61,7 @@ impl Table for Combinations {
              from the interval and the margin, without correction for multiplicity."
                 .to_owned(),
         );
+        grid.notes.extend(left_out);
         grid
     }
 }

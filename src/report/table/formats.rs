@@ -65,7 +65,7 @@ fn format(result: &CellResult) -> String {
 fn fastest<'a>(cells: &[&'a CellResult]) -> Option<&'a CellResult> {
     cells
         .iter()
-        .filter(|result| !result.is_refused())
+        .filter(|result| !result.is_left_out())
         .filter_map(|result| Some((*result, result.metric(TOKEN_TIME)?.median)))
         .min_by(|(_, a), (_, b)| a.total_cmp(b))
         .map(|(result, _)| result)

@@ -62,18 +62,17 @@ fn build(analysis: &Analysis, title: &str, designs: &[&Design]) -> Grid {
             let mut steps = design.contrasts.iter().filter(|c| c.workload == workload.name).peekable();
             if let Some(first) = steps.peek() {
                 // The step before the first step is the start of the ladder.
-                match analysis.cell(&first.reference).filter(|result| !result.is_refused()) {
+                match analysis.cell(&first.reference).filter(|result| !result.is_left_out()) {
                     Some(_) => grid.push(row(analysis, design, first, None)),
-                    None => notes::extend_unique(&mut left_out, notes::refusals(analysis, first)),
+                    None => notes::extend_unique(&mut left_out, notes::reasons(analysis, first)),
                 }
             }
             for step in steps {
                 let pipeline = analysis.outcome(&design.name, step, TOKEN_TIME);
-                match pipeline {
-                    Outcome::Refused(_) => notes::extend_unique(&mut left_out, notes::refusals(analysis, step)),
-                    Outcome::Missing | Outcome::Judged(_) => {
-                        grid.push(row(analysis, design, step, Some(pipeline)));
-                    }
+                if pipeline.is_left_out() {
+                    notes::extend_unique(&mut left_out, notes::reasons(analysis, step));
+                } else {
+                    grid.push(row(analysis, design, step, Some(pipeline)));
                 }
             }
         }

@@ -65,7 +65,7 @@ pub fn figure(analysis: &Analysis) -> Vec<String> {
 
 /// How many blocks the contrasts of the run rest on.
 fn blocks(analysis: &Analysis) -> String {
-    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
+    let counted = analysis.contrasts.iter().filter_map(|result| result.outcome.citable());
     let blocks: Vec<usize> = counted.map(|judged| judged.effect.n_blocks).collect();
     match (blocks.iter().min(), blocks.iter().max()) {
         (Some(low), Some(high)) if low == high => format!("{low} blocks"),
@@ -85,12 +85,12 @@ pub fn caveat(protocol: &Protocol) -> Option<String> {
     }
 }
 
-/// Why a contrast is left out of a headline table: the refusal of one of its cells.
-pub fn refusals(analysis: &Analysis, contrast: &Contrast) -> Vec<String> {
+/// Why a contrast is left out of a headline table: what became of its cells.
+pub fn reasons(analysis: &Analysis, contrast: &Contrast) -> Vec<String> {
     [&contrast.arm, &contrast.reference]
         .into_iter()
         .filter_map(|id| analysis.cell(id))
-        .filter(|result| result.is_refused())
+        .filter(|result| result.is_left_out())
         .map(|result| format!("Left out: {} on {}: {}.", result.cell.arm, result.cell.workload, result.status))
         .collect()
 }

@@ -22,8 +22,12 @@ impl Table for Null {
 
     fn build(&self, analysis: &Analysis) -> Grid {
         let mut grid = Grid::new(self.title(), &HEADINGS);
+        let mut left_out = Vec::new();
         for result in analysis.contrasts.iter().filter(|result| result.kind == DesignKind::Null) {
-            let numbers = result.outcome.numbers();
+            let numbers = result.outcome.citable();
+            if result.outcome.is_left_out() {
+                notes::extend_unique(&mut left_out, notes::reasons(analysis, &result.contrast));
+            }
             grid.push([
                 result.contrast.workload.as_str().into(),
                 metric::title(&result.metric).into(),
@@ -35,6 +39,7 @@ impl Table for Null {
             ]);
         }
         grid.notes = notes::contrasts(analysis);
+        grid.notes.extend(left_out);
         grid
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Table, notes};
 use crate::plan::DesignKind;
-use crate::report::analysis::{Analysis, Outcome};
+use crate::report::analysis::Analysis;
 use crate::report::grid::{Entry, Grid};
 use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
@@ -30,8 +30,8 @@ impl Table for OneFactor {
             for workload in &analysis.manifest.plan.workloads {
                 for contrast in design.contrasts.iter().filter(|c| c.workload == workload.name) {
                     let pipeline = analysis.outcome(&design.name, contrast, TOKEN_TIME);
-                    if let Outcome::Refused(_) = pipeline {
-                        notes::extend_unique(&mut left_out, notes::refusals(analysis, contrast));
+                    if pipeline.is_left_out() {
+                        notes::extend_unique(&mut left_out, notes::reasons(analysis, contrast));
                         continue;
                     }
                     let judged = pipeline.citable();
