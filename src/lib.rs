@@ -13,6 +13,7 @@ pub mod digest;
 pub mod disassembly;
 pub mod mixed;
 pub mod model;
+mod nearest;
 pub mod plan;
 pub mod pool;
 pub mod record;

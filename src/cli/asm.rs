@@ -6,8 +6,11 @@ use miette::{Diagnostic, Result};
 use septet_kernels::{Kernel, ParseVariantError, Variant, registry};
 use thiserror::Error;
 
-use super::{Exit, nearest::nearest, output::print};
-use crate::disassembly::{LoopFacts, Unavailable, loop_facts};
+use super::{Exit, output::print};
+use crate::{
+    disassembly::{LoopFacts, Unavailable, loop_facts},
+    nearest::nearest,
+};
 
 /// Print the compiled inner loop of a kernel
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,8 @@
 use std::{collections::BTreeSet, io, path::PathBuf};
 
 use miette::Result;
+#[cfg(target_os = "linux")]
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::Exit;
 use crate::{
@@ -28,6 +30,10 @@ pub struct Args {
 
 /// Runs the block and writes its events to stdout.
 pub fn run(args: &Args) -> Result<Exit> {
+    // A block whose run was killed must not go on beside the run that resumes it. Where the system
+    // cannot do this, it ends with its next event, which nobody reads.
+    #[cfg(target_os = "linux")]
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let manifest = read_manifest(&args.dir).map_err(RunError::from)?;
     let skip: BTreeSet<String> = args.skip.iter().cloned().collect();
     let block = Block { plan: &manifest.plan, session: args.session, block: args.block, skip: &skip };

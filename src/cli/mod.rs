@@ -13,7 +13,6 @@ mod check;
 mod exit;
 mod generate;
 mod list;
-mod nearest;
 mod output;
 mod report;
 mod run;

@@ -83,7 +83,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         Ending::Interrupted => {
             let quick = if args.quick { " --quick" } else { "" };
             let (spec, dir) = (args.spec.display(), dir.display());
-            note(&format!("interrupted; go on with\n  bench run {spec}{quick} --resume {dir}"));
+            let select = args.select.flags();
+            note(&format!("interrupted; go on with\n  bench run {spec}{quick}{select} --resume {dir}"));
             Ok(Exit::Interrupted)
         }
         Ending::Complete { failed } => {

@@ -6,10 +6,10 @@ use miette::Diagnostic;
 use septet_kernels::{Level, Variant};
 use thiserror::Error;
 
-use super::nearest::nearest;
 use crate::{
     arm::Arm,
     axis::{AXES, Axis},
+    nearest::nearest,
 };
 
 /// The flag, to be flattened into the arguments of a command.
@@ -35,6 +35,11 @@ impl SelectArgs {
             }
         }
         Ok(Selection(chosen))
+    }
+
+    /// The flags as they were given, each after a space.
+    pub fn flags(&self) -> String {
+        self.axes.iter().map(|axis| format!(" -a {axis}")).collect()
     }
 
     /// The selection, for a command that is about kernels and covers every level of the data axes.

@@ -7,12 +7,15 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
+use septet_kernels::{Isa, Level};
 use toml::Spanned;
 
 use super::{Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload};
 use crate::{
-    arm::Arm,
+    arm::{Arm, AssignError, WIDEST},
+    axis::AXES,
     digest,
+    nearest::nearest,
     plan::{Residency, Source},
     spec::{Assignments, DesignSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
 };
@@ -56,6 +59,10 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
     check_unique(spec, file.design.get_ref().iter().map(|d| &d.name), "design")?;
     let blocks = if options.quick { &file.protocol.quick_blocks } else { &file.protocol.blocks };
     let mut expansion = Expansion { spec, options, workloads: &workloads, cells: Vec::new(), infeasible: Vec::new() };
+    // An arm that no design uses yet has no mistakes either.
+    for levels in file.arm.values() {
+        expansion.apply(Arm::BASELINE, levels)?;
+    }
     let designs = file.design.get_ref().iter().map(|design| expansion.design(design)).collect::<Result<Vec<_>, _>>()?;
     let Expansion { cells, infeasible, .. } = expansion;
     if designs.iter().all(|design| design.contrasts.is_empty()) {
@@ -88,10 +95,10 @@ fn check_header(spec: &Spec) -> Result<(), SpecError> {
         let message = format!("schema {} is not known; this program reads {SPEC_SCHEMA}", file.schema.get_ref());
         return Err(spec.error(file.schema.span(), message, None));
     }
-    let name = file.name.get_ref();
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-        let message = format!("`{name}` is not a name: use lower-case letters, digits and hyphens");
-        return Err(spec.error(file.name.span(), message, None));
+    let workloads = file.workload.get_ref().iter().map(|workload| &workload.name);
+    let designs = file.design.get_ref().iter().map(|design| &design.name);
+    for name in [&file.name].into_iter().chain(workloads).chain(designs) {
+        check_name(spec, name)?;
     }
     let protocol = &file.protocol;
     check_range(spec, &protocol.blocks, MIN_BLOCKS..1001, "blocks")?;
@@ -99,6 +106,29 @@ fn check_header(spec: &Spec) -> Result<(), SpecError> {
     check_range(spec, &protocol.margin, 1e-4..0.5, "margin")?;
     check_range(spec, &protocol.confidence, 0.5..0.9999, "confidence")?;
     Ok(())
+}
+
+/// Names become parts of paths and columns.
+fn check_name(spec: &Spec, name: &Spanned<String>) -> Result<(), SpecError> {
+    let text = name.get_ref();
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+        return Ok(());
+    }
+    let message = format!("`{text}` is not a name: use lower-case letters, digits and hyphens");
+    Err(spec.error(name.span(), message, None))
+}
+
+/// An error about a name that is none of `valid`.
+fn unknown<'a>(
+    spec: &Spec,
+    span: Range<usize>,
+    what: &str,
+    found: &str,
+    valid: impl IntoIterator<Item = &'a str>,
+) -> SpecError {
+    let valid: Vec<&str> = valid.into_iter().collect();
+    let help = nearest(found, &valid, 1).first().map(|name| format!("did you mean `{name}`?"));
+    spec.error(span, format!("unknown {what} `{found}`; valid: {}", valid.join(", ")), help)
 }
 
 fn check_range<T: PartialOrd + std::fmt::Display>(
@@ -138,26 +168,40 @@ fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) 
     let threads = match workload.threads.get_ref() {
         Threads::Count(count @ 1..=1024) => *count,
         Threads::Word(word) if word == "all" => options.cores,
-        other => {
-            let message = format!("threads is {other:?}; valid: 1 to 1024, or \"all\"");
+        Threads::Count(_) | Threads::Word(_) => {
+            let found = &spec.text[workload.threads.span()];
+            let message = format!("threads is {found}; valid: 1 to 1024, or \"all\"");
             return Err(spec.error(workload.threads.span(), message, None));
         }
     };
+    let idle = |span: Range<usize>, key: &str, owner: &str| {
+        let message = format!("`{key}` means nothing without a {owner}, and workload `{name}` has none");
+        Err(spec.error(span, message, None))
+    };
     let (source, residency, unit) = match (&workload.model, &workload.shape) {
         (Some(model), None) => {
+            if let Some(layers) = &workload.layers {
+                return idle(layers.span(), "layers", "`shape`");
+            }
             let Some(prompt) = workload.prompt.clone() else {
                 let message = format!("workload `{name}` has a model and no `prompt` for it to continue");
                 return Err(spec.error(model.span(), message, None));
             };
+            let prompt = prompt.into_inner();
             let model = (model.get_ref() != "builtin").then(|| model.get_ref().clone());
             (Source::Trained { model, prompt }, Residency::Cache, "token")
         }
         (None, Some(shape)) => {
+            if let Some(prompt) = &workload.prompt {
+                return idle(prompt.span(), "prompt", "`model`");
+            }
             let preset = shape.get_ref().clone();
-            let layers = workload.layers.as_ref().map_or(1, |layers| *layers.get_ref());
+            let layers = workload.layers.as_ref().map_or(Ok(1), |layers| {
+                check_range(spec, layers, 1..1001, "layers")?;
+                Ok(*layers.get_ref())
+            })?;
             let Some(copies) = (options.copies)(&preset, layers) else {
-                let message = format!("unknown shape `{preset}`; valid: {}", options.presets.join(", "));
-                return Err(spec.error(shape.span(), message, None));
+                return Err(unknown(spec, shape.span(), "shape", &preset, options.presets.iter().copied()));
             };
             (Source::Shape { preset, layers, copies, seed: spec.file.protocol.seed }, Residency::Dram, "layer_token")
         }
@@ -241,9 +285,15 @@ impl Expansion<'_> {
         for step in steps {
             let base = if kind == DesignKind::Cumulative { before } else { from };
             let changed = self.apply(base, step.set.get_ref())?;
-            if changed == base {
+            // Which instruction set is the widest is a fact about this machine, not a mistake.
+            let names_isa = step.set.get_ref().keys().any(|axis| axis.get_ref() == Isa::AXIS);
+            if changed == base && !names_isa {
                 let message = "this step changes nothing: the arm already has these levels";
                 return Err(self.spec.error(step.set.span(), message, None));
+            }
+            if pairs.iter().any(|pair: &Pair| pair.step == label(step)) {
+                let message = format!("a second step `{}` in this design", label(step));
+                return Err(self.spec.error(step.set.span(), message, "give each its own `label`".to_owned()));
             }
             let published = self.published(step.published.as_ref())?;
             let (arm, reference) = if kind == DesignKind::LeaveOneOut { (base, changed) } else { (changed, base) };
@@ -282,7 +332,11 @@ impl Expansion<'_> {
 
     /// The contrast of a pair on a workload, with its cells; nothing, and a note, if it cannot be.
     fn contrast(&mut self, design: &str, workload: &Workload, kind: DesignKind, pair: &Pair) -> Option<Contrast> {
-        let impossible = pair.arm.infeasible().or_else(|| pair.reference.infeasible());
+        let same = || {
+            let nothing_to_compare = pair.arm == pair.reference && kind != DesignKind::Null;
+            nothing_to_compare.then(|| format!("both arms are {} on this CPU", pair.arm))
+        };
+        let impossible = pair.arm.infeasible().or_else(|| pair.reference.infeasible()).or_else(same);
         let left_out = || {
             let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
             (!kept).then(|| "left out by the selection on the command line".to_owned())
@@ -331,11 +385,15 @@ impl Expansion<'_> {
 impl<'a> Expansion<'a> {
     fn workloads_of(&self, design: &DesignSpec) -> Result<Vec<&'a Workload>, SpecError> {
         let Some(names) = &design.workloads else { return Ok(self.workloads.iter().collect()) };
+        if names.is_empty() {
+            let message = "this design has an empty list of workloads";
+            let help = "leave `workloads` out to run it on all of them";
+            return Err(self.spec.error(design.name.span(), message, help.to_owned()));
+        }
         let find = |name: &Spanned<String>| {
             self.workloads.iter().find(|workload| workload.name == *name.get_ref()).ok_or_else(|| {
-                let valid: Vec<&str> = self.workloads.iter().map(|w| w.name.as_str()).collect();
-                let message = format!("unknown workload `{}`; valid: {}", name.get_ref(), valid.join(", "));
-                self.spec.error(name.span(), message, None)
+                let valid = self.workloads.iter().map(|workload| workload.name.as_str());
+                unknown(self.spec, name.span(), "workload", name.get_ref(), valid)
             })
         };
         names.iter().map(find).collect()
@@ -344,9 +402,7 @@ impl<'a> Expansion<'a> {
     fn named_arm(&self, name: &Spanned<String>) -> Result<Arm, SpecError> {
         let arms = &self.spec.file.arm;
         let Some(levels) = arms.get(name.get_ref()) else {
-            let valid: Vec<&str> = arms.keys().map(String::as_str).collect();
-            let message = format!("unknown arm `{}`; valid: {}", name.get_ref(), valid.join(", "));
-            return Err(self.spec.error(name.span(), message, None));
+            return Err(unknown(self.spec, name.span(), "arm", name.get_ref(), arms.keys().map(String::as_str)));
         };
         let arm = self.apply(Arm::BASELINE, levels)?;
         match arm.infeasible() {
@@ -364,9 +420,14 @@ impl<'a> Expansion<'a> {
     }
 
     fn assign(&self, arm: Arm, axis: &Spanned<String>, level: &str, at: Range<usize>) -> Result<Arm, SpecError> {
-        arm.with(axis.get_ref(), level).map_err(|error| {
-            let span = if matches!(error, crate::arm::AssignError::Axis { .. }) { axis.span() } else { at };
-            self.spec.error(span, error.to_string(), None)
+        arm.with(axis.get_ref(), level).map_err(|error| match error {
+            AssignError::Axis { found } => {
+                unknown(self.spec, axis.span(), "axis", &found, AXES.iter().map(|axis| axis.name))
+            }
+            AssignError::Level(error) => {
+                let widest = (error.axis == Isa::AXIS).then_some(WIDEST);
+                unknown(self.spec, at, error.axis, &error.found, error.valid.into_iter().chain(widest))
+            }
         })
     }
 
@@ -387,6 +448,6 @@ fn label(step: &StepSpec) -> String {
 
 /// Twelve hexadecimal digits that name a cell by its content.
 fn cell_id(workload: &Workload, arm: &Arm, null: bool) -> String {
-    let content = format!("{:?}|{}|{arm}|{null}", workload.source, workload.threads);
+    let content = format!("{}|{:?}|{}|{arm}|{null}", workload.name, workload.source, workload.threads);
     digest::sha256([content.as_bytes()])[..12].to_owned()
 }

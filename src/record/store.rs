@@ -270,6 +270,15 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
     Ok((rows, torn))
 }
 
+/// [`read_rows`] of a file that a run need not have: no rows where there is none.
+///
+/// # Errors
+///
+/// As [`read_rows`], except for a missing file.
+pub fn read_rows_if_any<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
+    if dir.join(R::FILE).exists() { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
+}
+
 /// Writes `manifest.json`, replacing it in one step.
 ///
 /// # Errors

@@ -20,8 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::DesignKind;
-use crate::record::store::Row;
-use crate::record::{CounterRow, FailureRow, Manifest, RecordError, Sample, TornLine, read_manifest, read_rows};
+use crate::record::{CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
 use analysis::Analysis;
 pub use error::ReportError;
 use figure::FIGURES;
@@ -53,8 +52,8 @@ impl Report {
     pub fn read(dir: &Path) -> Result<Report, ReportError> {
         let manifest = read_manifest(dir)?;
         let (samples, torn_sample) = read_rows::<Sample>(dir, &manifest)?;
-        let (counters, torn_counter) = read_if_there::<CounterRow>(dir, &manifest)?;
-        let (failures, torn_failure) = read_if_there::<FailureRow>(dir, &manifest)?;
+        let (counters, torn_counter) = read_rows_if_any::<CounterRow>(dir, &manifest)?;
+        let (failures, torn_failure) = read_rows_if_any::<FailureRow>(dir, &manifest)?;
         let torn = torn_sample.into_iter().chain(torn_counter).chain(torn_failure).collect();
         Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &failures)?, torn })
     }
@@ -97,11 +96,6 @@ impl Report {
         };
         vec![("claims", render::markdown(&claims)), ("ladder", render::markdown(&ladder))]
     }
-}
-
-/// The rows of a file that a run need not have.
-fn read_if_there<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
-    if dir.join(R::FILE).exists() { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
 }
 
 /// Rebuilds everything derived in the results directory `dir`.

@@ -12,16 +12,14 @@ use septet_kernels::{Level, SplitMix64};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RunError,
-    evidence::Evidence,
-    machine,
+    RunError, machine,
     roof::Roof,
     stage::{Repetition, Stage},
 };
 use crate::{
     arm::{Arm, ArmFormat},
     plan::{Cell, Plan, Residency, Workload},
-    record::{Phase, Sample},
+    record::{Phase, Sample, row::bracket_moved},
     stats::summary,
 };
 
@@ -40,9 +38,6 @@ pub enum Event {
     /// The block is complete.
     Done,
 }
-
-/// Share of a bracket's mean by which its two ends may differ before the sample is flagged.
-const ROOF_TOLERANCE: f64 = 0.10;
 
 /// Which block of which plan.
 #[derive(Clone, Debug)]
@@ -111,18 +106,17 @@ impl Block<'_> {
         roof: &mut Roof,
         before: &mut f64,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
-        let mut decoder = stage.decoder(arm)?;
+        let mut decoder = stage.decoder(arm, 1 + workload.repetitions as usize)?;
         let mut samples = Vec::new();
         let mut output = Vec::new();
         for repetition in 0..=workload.repetitions {
             let phase = if repetition == 0 { Phase::Warmup } else { Phase::Measure };
-            let start = Evidence::now();
             let result = stage.repeat(&mut decoder)?;
-            let evidence = Evidence::now().since(start);
+            let evidence = result.evidence;
             let after = roof.measure(stage.pool());
             let seconds = result.token_ns.iter().sum::<u64>() as f64 / 1e9;
             let mut flags = evidence.flags(seconds, workload.threads);
-            if (after - *before).abs() > ROOF_TOLERANCE * (after + *before) / 2.0 {
+            if bracket_moved(*before, after) {
                 flags.push("roof_moved");
             }
             let level = |axis: &str| cell.factors.get(axis).cloned().unwrap_or_default();
@@ -167,21 +161,26 @@ impl Block<'_> {
     }
 }
 
-/// The metrics of one repetition, in nanoseconds for one unit of the workload.
-fn metrics(workload: &Workload, repetition: &Repetition) -> Vec<(&'static str, f64)> {
+/// The metrics of one repetition of a workload. Latencies belong to models that decode text.
+pub fn metric_names(workload: &Workload) -> &'static [&'static str] {
+    match workload.residency {
+        Residency::Cache => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
+        Residency::Dram => &["token_time", "kernel_time"],
+    }
+}
+
+/// Their values, in nanoseconds for one unit of the workload.
+fn metrics(workload: &Workload, repetition: &Repetition) -> impl Iterator<Item = (&'static str, f64)> {
     let tokens: Vec<f64> = repetition.token_ns.iter().map(|&ns| ns as f64).collect();
     let layers = match workload.source {
         crate::plan::Source::Shape { layers, .. } => layers as f64,
         crate::plan::Source::Trained { .. } => 1.0,
     };
     let units = tokens.len() as f64 * layers;
-    let mut metrics =
-        vec![("token_time", tokens.iter().sum::<f64>() / units), ("kernel_time", repetition.kernel_ns as f64 / units)];
-    if workload.residency == Residency::Cache {
-        metrics.push(("token_latency_p50", summary::quantile(&tokens, 0.50).unwrap_or(0.0)));
-        metrics.push(("token_latency_p95", summary::quantile(&tokens, 0.95).unwrap_or(0.0)));
-    }
-    metrics
+    let quantile = |q| summary::quantile(&tokens, q).unwrap_or(0.0);
+    let values =
+        [tokens.iter().sum::<f64>() / units, repetition.kernel_ns as f64 / units, quantile(0.50), quantile(0.95)];
+    metric_names(workload).iter().copied().zip(values)
 }
 
 /// Arms of one format compute the same bits: the first output of each is what all others must equal.

@@ -1,7 +1,9 @@
 //! One run from the first check to the last block: the parent of the blocks.
 
+#[cfg(unix)]
+use std::os::unix::process::CommandExt as _;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -15,12 +17,18 @@ use std::{
     time::Duration,
 };
 
-use super::{RunError, block::Event, counters, machine, preflight, progress::Progress, stage};
+use super::{
+    RunError,
+    block::{Event, metric_names},
+    counters, machine, preflight,
+    progress::Progress,
+    stage,
+};
 use crate::{
-    plan::{Plan, Residency, Source},
+    plan::{Cell, Plan, Residency, Source},
     record::{
         CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA, read_manifest,
-        read_rows, row::SAMPLES_SCHEMA, write_manifest,
+        read_rows_if_any, row::SAMPLES_SCHEMA, write_manifest,
     },
 };
 
@@ -49,11 +57,13 @@ pub struct Session {
     done: BTreeSet<u32>,
     failed: BTreeSet<String>,
     stop: Stop,
+    /// The program whose `block` command runs a block: this one.
+    program: PathBuf,
 }
 
 impl Session {
     /// Begins a new run of `plan` in `dir`, which is created: checks arms, evaluates formats, reads
-    /// counters, and writes the manifest.
+    /// counters, and last writes the manifest, which makes it a run that can be resumed.
     ///
     /// # Errors
     /// A folder that is in use or cannot be written, a workload that cannot be built or does not
@@ -67,7 +77,6 @@ impl Session {
             Err(error) => return Err(unwritable(error)),
         }
         check_memory(&plan)?;
-        let stop = Stop::install();
         let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
         let mut environment = machine::environment();
         environment.insert("model_sha256".to_owned(), model_hash(&plan)?);
@@ -81,14 +90,21 @@ impl Session {
             spec,
             plan,
         };
-        write_manifest(dir, &manifest)?;
         progress.doing("reading counters");
         RowWriter::<CounterRow>::append(dir)?.write_block(&counters::run(&manifest.plan)?)?;
-        let mut session =
-            Self { dir: dir.to_owned(), manifest, session: 0, done: BTreeSet::new(), failed: BTreeSet::new(), stop };
+        let mut session = Self {
+            dir: dir.to_owned(),
+            manifest,
+            session: 0,
+            done: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            stop: Stop::install(),
+            program: env::current_exe()?,
+        };
         for (cell, reason) in preflight.failed {
             session.fail(0, &cell, &reason, progress)?;
         }
+        write_manifest(dir, &session.manifest)?;
         Ok(session)
     }
 
@@ -121,17 +137,17 @@ impl Session {
         if recorded("model_sha256") != model {
             return Err(different("the model", &recorded("model_sha256"), &model));
         }
-        let (mut done, mut session) = (BTreeSet::new(), 0);
-        if dir.join("samples.csv").exists() {
-            let (samples, _) = read_rows::<Sample>(dir, &manifest)?;
-            done = samples.iter().map(|sample| sample.block).collect();
-            session = samples.iter().map(|sample| sample.session + 1).max().unwrap_or(0);
-        }
-        let mut failed = BTreeSet::new();
-        if dir.join("failures.csv").exists() {
-            failed = read_rows::<FailureRow>(dir, &manifest)?.0.into_iter().map(|row| row.cell_id).collect();
-        }
-        Ok(Self { dir: dir.to_owned(), manifest, session, done, failed, stop: Stop::install() })
+        let samples = read_rows_if_any::<Sample>(dir, &manifest)?.0;
+        let failures = read_rows_if_any::<FailureRow>(dir, &manifest)?.0;
+        Ok(Self {
+            dir: dir.to_owned(),
+            session: samples.iter().map(|sample| sample.session + 1).max().unwrap_or(0),
+            done: finished(plan, &samples, &failures),
+            failed: failures.into_iter().map(|row| row.cell_id).collect(),
+            manifest,
+            stop: Stop::install(),
+            program: env::current_exe()?,
+        })
     }
 
     /// Runs the blocks that are missing.
@@ -195,14 +211,17 @@ impl Session {
     /// Starts the process of one block and follows its events to the end.
     fn block(&self, block: u32, progress: &Progress) -> Result<Attempt, RunError> {
         let trouble = |reason: String| RunError::Block { block, reason };
-        let mut child = Command::new(env::current_exe()?)
+        let mut command = Command::new(&self.program);
+        command
             .args(["block", "--block", &block.to_string(), "--session", &self.session.to_string()])
             .args(self.failed.iter().flat_map(|cell| ["--skip", cell]))
             .arg(&self.dir)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| trouble(format!("cannot start its process: {error}")))?;
+            .stdout(Stdio::piped());
+        // Ctrl-C goes to all processes of a terminal: only this one may take it, and then decides.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| trouble(format!("cannot start its process: {error}")))?;
         let output = child.stdout.take().ok_or_else(|| trouble("its process has no output".to_owned()))?;
         let child = self.stop.watch(child);
         let (sender, events) = mpsc::channel();
@@ -219,10 +238,14 @@ impl Session {
         loop {
             match events.recv_timeout(SILENCE) {
                 Ok(line) => match serde_json::from_str::<Event>(&line) {
-                    Ok(Event::Preparing(workload)) => progress.doing(format!("block {}: {workload}", block + 1)),
+                    Ok(Event::Preparing(workload)) => {
+                        running = None;
+                        progress.doing(format!("block {}: {workload}", block + 1));
+                    }
                     Ok(Event::Started(cell)) => running = Some(cell),
                     Ok(Event::Samples(samples)) => {
                         rows.extend(samples);
+                        running = None;
                         progress.step();
                     }
                     Ok(Event::Failed { cell, reason }) => failure = failure.or(Some((cell, reason))),
@@ -318,6 +341,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub fn copies(weights: usize, fewest_bits: f64) -> usize {
     let bytes = weights as f64 * fewest_bits / 8.0;
     ((4 * machine::last_level_cache()) as f64 / bytes).ceil().max(4.0) as usize
+}
+
+/// Blocks whose rows are all there. A writer that was killed leaves a beginning of its block.
+fn finished(plan: &Plan, samples: &[Sample], failures: &[FailureRow]) -> BTreeSet<u32> {
+    let mut rows: BTreeMap<(u32, &str), usize> = BTreeMap::new();
+    let mut sessions: BTreeMap<u32, u32> = BTreeMap::new();
+    for sample in samples {
+        let latest = sessions.entry(sample.block).or_default();
+        *latest = sample.session.max(*latest);
+    }
+    for sample in samples.iter().filter(|sample| sessions[&sample.block] == sample.session) {
+        *rows.entry((sample.block, &sample.cell_id)).or_default() += 1;
+    }
+    let complete = |block: u32, cell: &Cell| {
+        let ran = !failures.iter().any(|failure| failure.cell_id == cell.id && failure.block <= block);
+        let workload = plan.workloads.iter().find(|workload| workload.name == cell.workload);
+        let expected = workload.map_or(0, |w| (w.repetitions as usize + 1) * metric_names(w).len());
+        !ran || rows.get(&(block, cell.id.as_str())) == Some(&expected)
+    };
+    sessions.into_keys().filter(|&block| plan.cells.iter().all(|cell| complete(block, cell))).collect()
 }
 
 fn check_memory(plan: &Plan) -> Result<(), RunError> {

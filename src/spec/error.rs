@@ -16,6 +16,9 @@ pub enum SpecError {
     #[error("cannot read the experiment {path}: {source}")]
     #[diagnostic(help("experiments ship in `experiments/`; `bench run experiments/ablation.toml` runs the main one"))]
     Unreadable { path: PathBuf, source: io::Error },
+    /// Bytes that are no text.
+    #[error("{path}:{line}: found bytes that are not UTF-8, expected TOML, which is UTF-8 text")]
+    NotText { path: PathBuf, line: usize },
     /// A key or value is wrong.
     #[error(transparent)]
     #[diagnostic(transparent)]

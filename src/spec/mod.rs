@@ -72,7 +72,7 @@ pub struct WorkloadSpec {
     /// A trained checkpoint: a folder, or `builtin`.
     pub model: Option<Spanned<String>>,
     /// Text that a trained model continues.
-    pub prompt: Option<String>,
+    pub prompt: Option<Spanned<String>>,
     /// A preset shape with seeded weights.
     pub shape: Option<Spanned<String>>,
     /// Layers of the shape in each distinct copy.
@@ -86,7 +86,7 @@ pub struct WorkloadSpec {
 
 /// A number of threads, or every core.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of threads, or \"all\"")]
 pub enum Threads {
     Count(usize),
     /// `"all"`.
@@ -138,11 +138,15 @@ impl Spec {
     /// Reads an experiment file.
     ///
     /// # Errors
-    /// The file cannot be read, is not TOML, or has unknown, missing or mistyped keys: named with
+    /// The file cannot be read, is not text, is not TOML, or has unknown, missing or mistyped keys: named with
     /// their place.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+            SpecError::NotText { path: path.to_owned(), line }
+        })?;
         Self::parse(path, text)
     }
 

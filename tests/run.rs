@@ -1,0 +1,375 @@
+//! `bench run` from the outside: bad input, a small run, its interruption, and its resumption.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use septet::record::{Sample, read_manifest, read_rows};
+use tempfile::TempDir;
+
+/// Three cells that every CPU can run, on the built-in model.
+const SPEC: &str = r#"schema = 1
+name = "small"
+question = "Does a run work?"
+hypothesis = "Yes."
+refuted_by = "An error."
+
+[protocol]
+blocks = 10
+quick_blocks = 2
+seed = 1
+margin = 0.01
+confidence = 0.95
+
+[[workload]]
+name = "tiny"
+title = "built-in model"
+model = "builtin"
+prompt = "Once"
+threads = 1
+repetitions = 1
+tokens = 2
+
+[arm.base]
+
+[[design]]
+name = "ladder"
+title = "One step"
+kind = "cumulative"
+from = "base"
+
+[[design.step]]
+set = { unpack = "lut" }
+
+[[design]]
+name = "null"
+title = "The same twice"
+kind = "null"
+from = "base"
+"#;
+
+/// A folder with an experiment in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new(spec: &str) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::write(place.spec(), spec).unwrap();
+        place
+    }
+
+    fn spec(&self) -> PathBuf {
+        self.0.path().join("spec.toml")
+    }
+
+    fn out(&self) -> PathBuf {
+        self.0.path().join("out")
+    }
+
+    /// `bench run` on the experiment, with more arguments.
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
+        command.arg("run").arg(self.spec()).args(more).current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, more: &[&str]) -> Output {
+        self.command(more).output().unwrap()
+    }
+
+    /// A run into `out` that was started and has finished its first block.
+    fn started(&self) -> std::process::Child {
+        let child = self.command(&["--quick", "--out", "out"]).stderr(Stdio::piped()).spawn().unwrap();
+        let samples = self.out().join("samples.csv");
+        wait_until("the first block", || fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() > 1));
+        child
+    }
+
+    /// Rows of each (block, session), by cell.
+    fn rows(&self) -> BTreeMap<(u32, u32), BTreeMap<String, usize>> {
+        let manifest = read_manifest(&self.out()).unwrap();
+        let (samples, torn) = read_rows::<Sample>(&self.out(), &manifest).unwrap();
+        assert_eq!(torn, None);
+        let mut rows: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for sample in samples {
+            *rows.entry((sample.block, sample.session)).or_default().entry(sample.cell_id).or_default() += 1;
+        }
+        rows
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Bad input: exit code 3, nothing on stdout, no panic, each of `parts` in the message.
+fn assert_refused(output: &Output, parts: &[&str]) {
+    let err = stderr(output);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]), "{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    for part in parts {
+        assert!(err.contains(part), "no `{part}` in\n{err}");
+    }
+}
+
+/// The spec with `old` replaced by `new` is refused at its place, and nothing is written.
+fn refused(old: &str, new: &str, parts: &[&str]) {
+    assert!(SPEC.contains(old), "{old}");
+    let place = Place::new(&SPEC.replacen(old, new, 1));
+    let output = place.run(&["--out", "out"]);
+    assert_refused(&output, parts);
+    let err = stderr(&output);
+    assert!(err.contains("spec.toml:"), "no place in\n{err}");
+    assert!(!place.out().exists());
+}
+
+#[test]
+fn unknown_names_are_refused_at_their_place() {
+    refused("seed = 1", "sede = 1", &["unknown field `sede`", "`seed`"]);
+    refused(
+        "unpack = \"lut\"",
+        "unpak = \"lut\"",
+        &["unknown axis `unpak`", "layout, unpack", "did you mean `unpack`?"],
+    );
+    refused("\"lut\"", "\"lutt\"", &["unknown unpack `lutt`", "valid: branch, select, lut", "did you mean `lut`?"]);
+    refused("unpack = \"lut\"", "isa = \"wide\"", &["unknown isa `wide`", "scalar, avx2, avx512, widest"]);
+    refused("from = \"base\"", "from = \"bass\"", &["unknown arm `bass`; valid: base", "did you mean `base`?"]);
+    refused("from", "workloads = [\"tinny\"]\nfrom", &["unknown workload `tinny`; valid: tiny", "did you mean"]);
+    let shape = "shape = \"llama70b-tp9\"";
+    let model = "model = \"builtin\"\nprompt = \"Once\"";
+    refused(model, shape, &["unknown shape `llama70b-tp9`", "llama2-7b", "did you mean `llama70b-tp8`?"]);
+    refused("\"cumulative\"", "\"additive\"", &["unknown variant `additive`", "add-one-in", "leave-one-out"]);
+    refused("[arm.base]", "[arm.base]\n[arm.idle]\nepilog = \"fused\"", &["unknown axis `epilog`", "did you mean"]);
+}
+
+#[test]
+fn contradictions_are_refused_at_their_place() {
+    refused("\"ladder\"", "\"null\"", &["a second design named `null`"]);
+    refused("\"ladder\"", "\"../ladder\"", &["`../ladder` is not a name", "hyphens"]);
+    refused("\"lut\"", "\"branch\"", &["this step changes nothing"]);
+    refused("[[design.step]]\nset = { unpack = \"lut\" }", "", &["a design needs steps"]);
+    refused("\"cumulative\"", "\"null\"", &["a null check has no steps"]);
+    refused("from", "workloads = []\nfrom", &["an empty list of workloads"]);
+    refused("[arm.base]", "[arm.base]\nisa = \"avx2\"", &["arm `base` cannot exist"]);
+    refused("model = \"builtin\"", "model = \"builtin\"\nlayers = 2", &["`layers` means nothing without a `shape`"]);
+    refused("model = \"builtin\"", "shape = \"llama2-7b\"", &["`prompt` means nothing without a `model`"]);
+    refused("model = \"builtin\"", "", &["needs either a `model` or a `shape`"]);
+    refused("prompt = \"Once\"", "", &["no `prompt`"]);
+    let again = "[[design.step]]\nset = { unpack = \"lut\" }\n[[design.step]]\nset = { unpack = \"lut\" }";
+    refused("\"cumulative\"", "\"add-one-in\"\ncombination = {}", &["only a cumulative design"]);
+    let alone = SPEC.replace("\"cumulative\"", "\"add-one-in\"");
+    let place = Place::new(&alone.replace("[[design.step]]\nset = { unpack = \"lut\" }", again));
+    assert_refused(&place.run(&[]), &["a second step `unpack=lut` in this design", "label"]);
+}
+
+#[test]
+fn values_of_wrong_types_or_sizes_are_refused_at_their_place() {
+    refused("schema = 1", "schema = 2", &["schema 2 is not known", "reads 1"]);
+    refused("blocks = 10", "blocks = 9", &["blocks is 9; valid: at least 10"]);
+    refused("blocks = 10", "blocks = \"ten\"", &["invalid type: string \"ten\""]);
+    refused("quick_blocks = 2", "quick_blocks = 1", &["quick_blocks is 1; valid: at least 2"]);
+    refused("margin = 0.01", "margin = nan", &["margin is NaN; valid"]);
+    refused("seed = 1", "seed = -1", &["-1"]);
+    refused("threads = 1", "threads = 0", &["threads is 0; valid: 1 to 1024, or \"all\""]);
+    refused("threads = 1", "threads = \"some\"", &["threads is \"some\"; valid"]);
+    refused("threads = 1", "threads = 1.5", &["a number of threads, or \"all\""]);
+    refused("tokens = 2", "tokens = 0", &["tokens is 0; valid: at least 1"]);
+    refused("tokens = 2\n", "", &["missing field `tokens`"]);
+    refused("name = \"small\"", "name = \"Small One\"", &["`Small One` is not a name"]);
+    refused("schema = 1", "schema = ", &["spec.toml:1"]);
+    let model = "model = \"builtin\"\nprompt = \"Once\"";
+    refused(model, "shape = \"llama2-7b\"\nlayers = 0", &["layers is 0; valid: at least 1"]);
+}
+
+#[test]
+fn files_that_are_no_experiments_are_refused() {
+    let place = Place::new(SPEC);
+    fs::write(place.spec(), b"schema = 1\nname = \"caf\xe9\"\n").unwrap();
+    assert_refused(&place.run(&[]), &["spec.toml:2", "UTF-8"]);
+    fs::remove_file(place.spec()).unwrap();
+    assert_refused(&place.run(&[]), &["spec.toml", "cannot read", "experiments/ablation.toml"]);
+}
+
+#[test]
+fn a_selection_that_leaves_nothing_is_refused() {
+    let place = Place::new(SPEC);
+    let output = place.run(&["--out", "out", "-a", "unpack=select"]);
+    assert_refused(&output, &["no contrast is left", "spec.toml:", "-a"]);
+    assert!(!place.out().exists());
+}
+
+#[test]
+fn folders_that_cannot_take_a_run_are_refused_and_left_alone() {
+    let place = Place::new(SPEC);
+    fs::create_dir(place.out()).unwrap();
+    fs::write(place.out().join("notes.txt"), "mine").unwrap();
+    assert_refused(&place.run(&["--quick", "--out", "out"]), &["out exists already and is not empty", "--resume out"]);
+    assert_eq!(fs::read_dir(place.out()).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(place.out().join("notes.txt")).unwrap(), "mine");
+    assert_refused(&place.run(&["--quick", "--out", "spec.toml/out"]), &["cannot write spec.toml/out", "--out"]);
+    assert_refused(&place.run(&["--quick", "--resume", "out"]), &["out/manifest.json"]);
+    assert_refused(&place.run(&["--out", "a", "--resume", "b"]), &["--out", "--resume"]);
+}
+
+/// Models whose files are damaged, or contradict each other.
+#[test]
+fn spoiled_models_are_refused_by_file_and_tensor() {
+    let spoiled = |file: &str, change: &dyn Fn(&mut Vec<u8>), parts: &[&str]| {
+        let place = Place::new(&SPEC.replace("\"builtin\"", "\"model\""));
+        let model = place.0.path().join("model");
+        fs::create_dir(&model).unwrap();
+        let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+            let mut bytes = fs::read(built_in.join(name)).unwrap();
+            if name == file {
+                change(&mut bytes);
+            }
+            fs::write(model.join(name), bytes).unwrap();
+        }
+        assert_refused(&place.run(&["--quick", "--out", "out"]), parts);
+        assert!(fs::read_dir(place.out()).map_or(0, Iterator::count) == 0, "a run without a model");
+    };
+    let weights = "model.safetensors";
+    spoiled(weights, &|bytes| bytes.truncate(bytes.len() / 2), &[weights, "truncated"]);
+    // The file ends with the last f16 of a tensor.
+    let nan = |bytes: &mut Vec<u8>| {
+        bytes.truncate(bytes.len() - 2);
+        bytes.extend([0x00, 0x7e]);
+    };
+    spoiled(weights, &nan, &[weights, "tensor `", "NaN", "must be finite"]);
+    let narrow = |bytes: &mut Vec<u8>| {
+        let mut config: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+        config["intermediate_size"] = 512.into();
+        *bytes = config.to_string().into_bytes();
+    };
+    spoiled("config.json", &narrow, &[weights, "mlp", "has shape", "config.json implies", "512"]);
+    spoiled("tokenizer.json", &|bytes| bytes.truncate(1000), &["tokenizer.json"]);
+    let place = Place::new(&SPEC.replace("\"builtin\"", "\"model\""));
+    assert_refused(&place.run(&["--quick"]), &["model/config.json"]);
+}
+
+/// One small run, and everything that may be done with it afterwards.
+#[test]
+fn a_run_is_written_reported_and_protected() {
+    let place = Place::new(SPEC);
+    let output = place.run(&["--quick", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"out\n");
+    let files = || -> BTreeMap<PathBuf, Vec<u8>> {
+        let folders = [place.out(), place.out().join("tables"), place.out().join("figures")];
+        let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap().flatten());
+        let paths = entries.map(|entry| entry.path()).filter(|path| path.is_file());
+        paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let before = files();
+    for name in ["manifest.json", "samples.csv", "counters.csv", "cells.csv", "contrasts.csv", "tables/ladders.md"] {
+        assert!(before.contains_key(&place.out().join(name)), "{name}");
+    }
+    assert!(String::from_utf8_lossy(&before[&place.out().join("tables/ladders.md")]).contains("NOT CITABLE"));
+    let per_cell = (1 + 1) * 4;
+    for cells in place.rows().values() {
+        assert!(cells.len() == 3 && cells.values().all(|&rows| rows == per_cell), "{cells:?}");
+    }
+
+    let report = Command::new(env!("CARGO_BIN_EXE_bench")).arg("report").arg(place.out()).output().unwrap();
+    assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
+    assert!(files() == before, "a second report differs");
+
+    assert_refused(&place.run(&["--quick", "--out", "out"]), &["exists already"]);
+    assert_refused(&place.run(&["--resume", "out"]), &["the plan differs", "--quick"]);
+    assert!(files() == before, "a refused run wrote");
+
+    // A killed writer leaves the beginning of its block: that block alone is run again.
+    let samples = place.out().join("samples.csv");
+    let whole = fs::read_to_string(&samples).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    fs::write(&samples, lines[..lines.len() - 5].join("\n") + "\n").unwrap();
+    let output = place.run(&["--quick", "--resume", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let rows = place.rows();
+    assert_eq!(rows.keys().copied().collect::<Vec<_>>(), [(0, 0), (1, 0), (1, 1)]);
+    assert!(rows[&(1, 1)].len() == 3 && rows[&(1, 1)].values().all(|&rows| rows == per_cell));
+    assert!(fs::read_to_string(&samples).unwrap().starts_with(&lines[..lines.len() - 5].join("\n")));
+
+    fs::write(place.spec(), SPEC.replace("seed = 1", "seed = 2")).unwrap();
+    let parts = ["the experiment file differs", "line 10: seed = 1", "line 10: seed = 2", "start a new run"];
+    assert_refused(&place.run(&["--quick", "--resume", "out"]), &parts);
+}
+
+/// Enough blocks to be stopped in the middle.
+fn longer() -> String {
+    SPEC.replace("quick_blocks = 2", "quick_blocks = 8").replace("tokens = 2", "tokens = 24")
+}
+
+/// Every block is there once, taken by one session.
+fn assert_complete(place: &Place) {
+    let rows = place.rows();
+    assert_eq!(rows.keys().map(|(block, _)| *block).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    assert_eq!(rows.values().map(|cells| cells.len()).collect::<BTreeSet<_>>(), BTreeSet::from([3]));
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupted_run_says_how_to_go_on_and_does() {
+    let place = Place::new(&longer());
+    let child = place.started();
+    signal("-INT", child.id());
+    let output = child.wait_with_output().unwrap();
+    let err = stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    let done = place.rows();
+    assert!(!done.is_empty() && done.len() < 8, "{} blocks", done.len());
+
+    let words = err.lines().find_map(|line| line.strip_prefix("  bench run ")).expect("the command that goes on");
+    let command = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .arg("run")
+        .args(words.split(' '))
+        .current_dir(place.0.path())
+        .output()
+        .unwrap();
+    assert_eq!(command.status.code(), Some(0), "{}", stderr(&command));
+    assert_complete(&place);
+    assert!(done.iter().all(|(key, cells)| place.rows()[key] == *cells), "a finished block was repeated");
+    assert!(place.out().join("tables/ladders.md").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_run_leaves_no_process_behind_and_resumes() {
+    let place = Place::new(&longer());
+    let mut child = place.started();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let mut block = None;
+    wait_until("a block's process", || {
+        let text = fs::read_to_string(&children).unwrap();
+        block = text.split_whitespace().next().and_then(|pid| pid.parse::<u32>().ok());
+        block.is_some()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let stat = format!("/proc/{}/stat", block.unwrap());
+    let start = Instant::now();
+    // Gone, or a zombie that nobody has waited for.
+    wait_until("the end of the block's process", || {
+        fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "))
+    });
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let output = place.run(&["--quick", "--resume", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_complete(&place);
+}
