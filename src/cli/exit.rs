@@ -7,10 +7,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All that was asked for was done, and nothing is wrong.
     Pass = 0,
-    /// A kernel is wrong, or a gate saw a regression.
+    /// A kernel is wrong.
     Regression = 1,
-    /// The data do not decide the question.
-    Inconclusive = 2,
     /// The command line, a file or a selection cannot be used.
     BadInput = 3,
     /// Some of the work failed; the rest was done and kept.

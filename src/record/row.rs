@@ -64,6 +64,15 @@ pub struct Sample {
     pub steal_ticks: u64,
 }
 
+/// Roofs before and after one repetition that differ by more than this share of the larger one say
+/// that the machine changed state in between.
+pub const BRACKET_TOLERANCE: f64 = 0.10;
+
+/// Whether a bracket's ends are apart.
+pub fn bracket_moved(before: f64, after: f64) -> bool {
+    (before - after).abs() > BRACKET_TOLERANCE * before.max(after)
+}
+
 /// Where a counter's value comes from, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

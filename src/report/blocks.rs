@@ -8,13 +8,9 @@ use std::collections::BTreeMap;
 use polars::prelude::*;
 
 use super::metric::KERNEL_TIME;
-use crate::record::{CellFacts, Phase, Sample};
+use crate::record::{CellFacts, Phase, Sample, row::bracket_moved};
 use crate::stats::contrast::BlockTimes;
 use crate::stats::summary::median;
-
-/// Roofs measured before and after one repetition that differ by more than this share of the
-/// larger one say that the machine changed state in between.
-pub const BRACKET_TOLERANCE: f64 = 0.10;
 
 /// One metric of one cell, by block.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +27,7 @@ pub struct Blocks {
     pub samples: usize,
     /// Of these, with evidence of contamination.
     pub flagged: usize,
-    /// Of these, with a bracket that moved by more than [`BRACKET_TOLERANCE`].
+    /// Of these, with a bracket that moved by more than [`BRACKET_TOLERANCE`](crate::record::row::BRACKET_TOLERANCE).
     pub brackets_apart: usize,
 }
 
@@ -115,8 +111,7 @@ fn group(frame: &DataFrame) -> PolarsResult<BlockTable> {
                 && after > 0.0
             {
                 shares.push(speed / ((before + after) / 2.0));
-                let apart = (before - after).abs() > BRACKET_TOLERANCE * before.max(after);
-                entry.brackets_apart += usize::from(apart);
+                entry.brackets_apart += usize::from(bracket_moved(before, after));
             }
         }
         entry.gbps.extend(median(&speeds).map(|speed| (block, speed)));

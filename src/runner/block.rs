@@ -12,16 +12,14 @@ use septet_kernels::{Level, SplitMix64};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RunError,
-    evidence::Evidence,
-    machine,
+    RunError, machine,
     roof::Roof,
     stage::{Repetition, Stage},
 };
 use crate::{
     arm::{Arm, ArmFormat},
     plan::{Cell, Plan, Residency, Workload},
-    record::{Phase, Sample},
+    record::{Phase, Sample, row::bracket_moved},
     stats::summary,
 };
 
@@ -40,9 +38,6 @@ pub enum Event {
     /// The block is complete.
     Done,
 }
-
-/// Share of a bracket's mean by which its two ends may differ before the sample is flagged.
-const ROOF_TOLERANCE: f64 = 0.10;
 
 /// Which block of which plan.
 #[derive(Clone, Debug)]
@@ -111,18 +106,17 @@ impl Block<'_> {
         roof: &mut Roof,
         before: &mut f64,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
-        let mut decoder = stage.decoder(arm)?;
+        let mut decoder = stage.decoder(arm, 1 + workload.repetitions as usize)?;
         let mut samples = Vec::new();
         let mut output = Vec::new();
         for repetition in 0..=workload.repetitions {
             let phase = if repetition == 0 { Phase::Warmup } else { Phase::Measure };
-            let start = Evidence::now();
             let result = stage.repeat(&mut decoder)?;
-            let evidence = Evidence::now().since(start);
+            let evidence = result.evidence;
             let after = roof.measure(stage.pool());
             let seconds = result.token_ns.iter().sum::<u64>() as f64 / 1e9;
             let mut flags = evidence.flags(seconds, workload.threads);
-            if (after - *before).abs() > ROOF_TOLERANCE * (after + *before) / 2.0 {
+            if bracket_moved(*before, after) {
                 flags.push("roof_moved");
             }
             let level = |axis: &str| cell.factors.get(axis).cloned().unwrap_or_default();

@@ -99,7 +99,7 @@ fn hardware_counts(
     let stage = Stage::new(workload, &all, None)?;
     let mut rows = Vec::new();
     for (cell, arm) in arms {
-        let mut decoder: Decoder = stage.decoder(arm)?;
+        let mut decoder: Decoder = stage.decoder(arm, 2)?;
         stage.repeat(&mut decoder)?;
         let counts: BTreeMap<&str, hardware::Count> = group.count(|| stage.repeat(&mut decoder))?;
         rows.extend(HARDWARE.iter().map(|counter| {

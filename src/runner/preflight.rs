@@ -69,14 +69,14 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
         let stage = Stage::new(workload, &all, Some(1))?;
         let mut outputs = BTreeMap::new();
         for reference in references {
-            outputs.insert(reference, stage.repeat(&mut stage.decoder(&reference)?)?.output);
+            outputs.insert(reference, stage.repeat(&mut stage.decoder(&reference, 1)?)?.output);
         }
         let quality = quality_of(workload, &workload_arms, plan.protocol.quick, say)?;
         for (id, arm) in cells {
             if let Some(reason) = arm.formats().iter().find_map(|&format| wrong.get(&arm.variant(format))) {
                 failed.insert(id.to_owned(), reason.clone());
             }
-            let output = stage.repeat(&mut stage.decoder(arm)?)?.output;
+            let output = stage.repeat(&mut stage.decoder(arm, 1)?)?.output;
             let bit_equal = output == outputs[&reference_of(arm)];
             if !bit_equal {
                 let reason = format!("output differs from {}", reference_of(arm));

@@ -238,10 +238,14 @@ impl Session {
         loop {
             match events.recv_timeout(SILENCE) {
                 Ok(line) => match serde_json::from_str::<Event>(&line) {
-                    Ok(Event::Preparing(workload)) => progress.doing(format!("block {}: {workload}", block + 1)),
+                    Ok(Event::Preparing(workload)) => {
+                        running = None;
+                        progress.doing(format!("block {}: {workload}", block + 1));
+                    }
                     Ok(Event::Started(cell)) => running = Some(cell),
                     Ok(Event::Samples(samples)) => {
                         rows.extend(samples);
+                        running = None;
                         progress.step();
                     }
                     Ok(Event::Failed { cell, reason }) => failure = failure.or(Some((cell, reason))),

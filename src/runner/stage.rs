@@ -1,12 +1,12 @@
 //! A workload, ready to run: its weights in every stored form that its arms need, shared by all of
 //! them.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{cell::Cell, path::Path, sync::Arc, time::Instant};
 
 use rayon::prelude::*;
 use septet_kernels::{Format, Granularity, Layout};
 
-use super::{RunError, machine, roof::Roof};
+use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
     arm::{Arm, ArmFormat},
     mixed::MixedFormats,
@@ -44,6 +44,9 @@ pub struct Stage {
     prompt: Vec<u32>,
     /// Tokens of one repetition.
     tokens: usize,
+    /// The copy that the next decoder begins with: each goes on where the one before it stopped, so
+    /// that no copy is read again before all others have been.
+    next_copy: Cell<usize>,
 }
 
 /// One repetition of one arm.
@@ -53,6 +56,8 @@ pub struct Repetition {
     pub token_ns: Vec<u64>,
     /// Nanoseconds inside linear kernels, all tokens together.
     pub kernel_ns: u64,
+    /// What the operating system did meanwhile.
+    pub evidence: Evidence,
     /// Bits of the residual stream that the last token left: the same for arms that compute the
     /// same.
     pub output: Vec<u32>,
@@ -83,7 +88,7 @@ impl Stage {
                     Ok((stored, vec![checkpoint.linears.stored(storage)?]))
                 };
                 let sets = wanted.into_par_iter().map(stored).collect::<Result<_, RunError>>()?;
-                Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens })
+                Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens, next_copy: Cell::new(0) })
             }
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
@@ -96,7 +101,7 @@ impl Stage {
                 let models = wanted.into_par_iter().map(model).collect::<Result<Vec<_>, RunError>>()?;
                 let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
                 let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
-                Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens })
+                Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens, next_copy: Cell::new(0) })
             }
         }
     }
@@ -112,14 +117,19 @@ impl Stage {
         (set.weights(), set.stored_bytes())
     }
 
-    /// A decoder that runs `arm`.
+    /// A decoder that runs `arm` for `repetitions` repetitions.
     ///
     /// # Errors
     /// No kernel for the arm on this CPU.
-    pub fn decoder(&self, arm: &Arm) -> Result<Decoder, RunError> {
+    pub fn decoder(&self, arm: &Arm, repetitions: usize) -> Result<Decoder, RunError> {
         let execution = Execution::of(arm, Arc::clone(&self.pool));
         let positions = if self.prompt.is_empty() { usize::MAX } else { self.prompt.len() + self.tokens };
-        Ok(Decoder::new(Arc::clone(&self.parts), self.sets_of(arm).to_vec(), execution, positions)?)
+        let mut copies = self.sets_of(arm).to_vec();
+        let first = self.next_copy.get();
+        let count = copies.len();
+        copies.rotate_left(first % count);
+        self.next_copy.set(first + repetitions * self.tokens);
+        Ok(Decoder::new(Arc::clone(&self.parts), copies, execution, positions)?)
     }
 
     /// Runs `decoder` once over the workload's tokens, each timed on its own. A trained model first
@@ -131,6 +141,7 @@ impl Stage {
         decoder.reset();
         let mut token = if self.prompt.is_empty() { 0 } else { most_likely(decoder.prefill(&self.prompt)?) };
         decoder.take_spans();
+        let before = Evidence::now();
         let mut token_ns = Vec::with_capacity(self.tokens);
         for _ in 0..self.tokens {
             let clock = Instant::now();
@@ -140,8 +151,9 @@ impl Stage {
                 token = most_likely(logits);
             }
         }
+        let evidence = Evidence::now().since(before);
         let output = decoder.residual().iter().map(|value| value.to_bits()).collect();
-        Ok(Repetition { token_ns, kernel_ns: decoder.take_spans().kernel_ns, output })
+        Ok(Repetition { token_ns, kernel_ns: decoder.take_spans().kernel_ns, evidence, output })
     }
 
     fn sets_of(&self, arm: &Arm) -> &[LinearSet] {
