@@ -276,24 +276,6 @@ fn a_model_is_as_far_from_itself_as_nothing() {
     assert_eq!(quality.top1_agreement, 1.0);
 }
 
-/// The loss that the model card states was measured by two other implementations.
-#[test]
-#[ignore = "41,450 predictions take 20 seconds on two idle cores: run with --ignored"]
-fn held_out_loss_agrees_with_the_model_card() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/tinystories-heldout.txt");
-    let Ok(text) = std::fs::read_to_string(file) else {
-        eprintln!("skipped: ../shared/data/tinystories-heldout.txt not found");
-        return;
-    };
-    let model = builtin::load().expect("built-in model");
-    let reference: Value = serde_json::from_slice(include_bytes!("../models/tiny/reference.json")).expect("JSON");
-    let stream = token_stream(&model.tokenizer, &text).expect("encodes");
-    let evaluation = evaluate(&mut decoder(&model, 2), &mut [], &stream).expect("finite");
-    assert_eq!(Some(evaluation.predictions as u64), reference["heldout"]["tokens"].as_u64());
-    let nats = reference["heldout"]["nats_per_token"].as_f64().expect("a number");
-    assert!((evaluation.reference_nats - nats).abs() < 1e-5, "{evaluation:?}");
-}
-
 #[test]
 fn shape_models_rotate_through_copies_and_wrap() {
     let preset = PRESETS.iter().find(|p| p.name == "llama70b-tp8").expect("known");

@@ -82,7 +82,8 @@ impl Place {
 
     /// A run into `out` that was started and has finished its first block.
     fn started(&self) -> std::process::Child {
-        let child = self.command(&["--quick", "--out", "out"]).stderr(Stdio::piped()).spawn().unwrap();
+        let child =
+            self.command(&["--quick", "-a", "isa=scalar", "--out", "out"]).stderr(Stdio::piped()).spawn().unwrap();
         let samples = self.out().join("samples.csv");
         wait_until("the first block", || fs::read_to_string(&samples).is_ok_and(|text| text.lines().count() > 1));
         child
@@ -369,7 +370,7 @@ fn a_killed_run_leaves_no_process_behind_and_resumes() {
         fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "))
     });
     assert!(start.elapsed() < Duration::from_secs(2));
-    let output = place.run(&["--quick", "--resume", "out"]);
+    let output = place.run(&["--quick", "-a", "isa=scalar", "--resume", "out"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_complete(&place);
 }

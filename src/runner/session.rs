@@ -398,3 +398,155 @@ fn first_difference(old: &str, new: &str) -> (String, String) {
     }
     unreachable!("the texts end")
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::{
+        plan::expand::{Options, expand},
+        record::{CellFacts, Phase, Quality},
+        spec::Spec,
+    };
+
+    const SPEC: &str = r#"
+schema = 1
+name = "crash"
+question = "?"
+hypothesis = "?"
+refuted_by = "?"
+protocol = { blocks = 10, quick_blocks = 2, seed = 1, margin = 0.01, confidence = 0.95 }
+workload = [{ name = "tiny", title = "?", model = "builtin", prompt = "?", threads = 1, repetitions = 1, tokens = 1 }]
+arm = { base = {} }
+design = [
+    { name = "one", title = "?", kind = "add-one-in", from = "base", step = [
+        { set = { unpack = "lut" } },
+        { set = { unpack = "select" } },
+    ] },
+]
+"#;
+
+    fn plan() -> Plan {
+        let spec = Spec::parse(Path::new("spec.toml"), SPEC.to_owned()).unwrap();
+        let options = Options { quick: true, keep: &|_| true, cores: 1, copies: &|_, _| None, presets: &[] };
+        expand(&spec, &options).unwrap()
+    }
+
+    /// What a block's process reports of a cell, in every metric and repetition.
+    fn samples(plan: &Plan, cell: &Cell, block: u32) -> Vec<Sample> {
+        let sample = |phase, repetition, metric: &str| Sample {
+            session: 0,
+            block,
+            order: 0,
+            cell_id: cell.id.clone(),
+            workload: cell.workload.clone(),
+            arm: cell.arm.clone(),
+            format: String::new(),
+            granularity: String::new(),
+            layout: String::new(),
+            unpack: String::new(),
+            unroll: String::new(),
+            isa: String::new(),
+            prefetch: String::new(),
+            epilogue: String::new(),
+            activations: String::new(),
+            threads: 1,
+            phase,
+            repetition,
+            metric: metric.to_owned(),
+            unit: "ns/token".to_owned(),
+            value: 1.0,
+            roof_before: 1.0,
+            roof_after: 1.0,
+            flags: String::new(),
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            migrations: 0,
+            minor_faults: 0,
+            major_faults: 0,
+            steal_ticks: 0,
+        };
+        let metrics = metric_names(&plan.workloads[0]);
+        let of = |phase, repetition| metrics.iter().map(move |&metric| (phase, repetition, metric));
+        let rows = of(Phase::Warmup, 0).chain(of(Phase::Measure, 1));
+        rows.map(|(phase, repetition, metric)| sample(phase, repetition, metric)).collect()
+    }
+
+    /// A run in `dir` whose blocks are run by a shell script with this text.
+    fn session(dir: &Path, plan: Plan, script: &str) -> Session {
+        let program = dir.join("program.sh");
+        fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let facts = plan.cells.iter().map(|cell| CellFacts {
+            cell_id: cell.id.clone(),
+            weights_per_unit: 1,
+            bytes_per_unit: 1,
+            quality: Quality::default(),
+        });
+        let manifest = Manifest {
+            schema: MANIFEST_SCHEMA,
+            samples_schema: SAMPLES_SCHEMA,
+            run_id: "crash".to_owned(),
+            facts: facts.collect(),
+            environment: BTreeMap::new(),
+            spec: SPEC.to_owned(),
+            plan,
+        };
+        write_manifest(dir, &manifest).unwrap();
+        let stop = Stop { requested: Arc::new(AtomicBool::new(false)), child: Arc::new(Mutex::new(None)) };
+        let (done, failed) = (BTreeSet::new(), BTreeSet::new());
+        Session { dir: dir.to_owned(), manifest, session: 0, done, failed, stop, program }
+    }
+
+    /// Reports every cell that is not skipped, from files, and dies in the second one.
+    fn crashing(dir: &Path, plan: &Plan) -> String {
+        let mut script = String::from("block=$3\n");
+        for (at, cell) in plan.cells.iter().enumerate() {
+            for block in 0..plan.protocol.blocks {
+                let event = serde_json::to_string(&Event::Samples(samples(plan, cell, block))).unwrap();
+                fs::write(dir.join(format!("{}.{block}", cell.id)), event + "\n").unwrap();
+            }
+            let (id, dir) = (&cell.id, dir.display());
+            let crash = if at == 1 { "kill -SEGV $$; " } else { "" };
+            script += &format!(
+                "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {crash}cat '{dir}/{id}.'$block ;; esac\n"
+            );
+        }
+        script + "echo '\"done\"'\n"
+    }
+
+    #[test]
+    fn a_crash_voids_its_block_and_fails_its_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let plan = plan();
+        let script = crashing(dir, &plan);
+        let mut session = session(dir, plan.clone(), &script);
+        let ending = session.run(&Progress::new(6)).unwrap();
+        let crashed = plan.cells[1].id.clone();
+        assert_eq!(ending, Ending::Complete { failed: BTreeSet::from([crashed.clone()]) });
+
+        let (failures, _) = read_rows_if_any::<FailureRow>(dir, &session.manifest).unwrap();
+        assert!(failures.len() == 1 && failures[0].block == 0 && failures[0].cell_id == crashed, "{failures:?}");
+        assert!(failures[0].reason.contains("ended early: signal: 11"), "{failures:?}");
+        let (partial, _) = read_rows_if_any::<PartialSample>(dir, &session.manifest).unwrap();
+        assert!(!partial.is_empty() && partial.iter().all(|row| row.0.cell_id == plan.cells[0].id));
+        let (samples, _) = read_rows_if_any::<Sample>(dir, &session.manifest).unwrap();
+        assert!(samples.iter().all(|sample| sample.cell_id != crashed));
+        assert_eq!(finished(&plan, &samples, &failures), BTreeSet::from([0, 1]));
+        assert_eq!(finished(&plan, &samples[..samples.len() - 1], &failures), BTreeSet::from([0]));
+        assert_eq!(finished(&plan, &samples, &[]), BTreeSet::new(), "a cell is missing without a reason");
+    }
+
+    #[test]
+    fn a_program_that_breaks_the_protocol_ends_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = |script: &str| {
+            let mut session = session(folder.path(), plan(), script);
+            session.run(&Progress::new(6)).unwrap_err().to_string()
+        };
+        assert!(message("echo nonsense").contains("wrote `nonsense`"));
+        assert!(message("exit 7").contains("block 0: its process ended early: exit status: 7"));
+    }
+}

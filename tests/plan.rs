@@ -1,0 +1,196 @@
+//! From experiment files to plans: which arms each kind of design compares.
+
+use std::fs;
+use std::path::Path;
+
+use septet::arm::Arm;
+use septet::model::shape::{PRESETS, Preset};
+use septet::plan::expand::{Options, expand};
+use septet::plan::{Cell, Contrast, Plan};
+use septet::spec::Spec;
+use septet_kernels::Isa;
+
+const HEAD: &str = r#"
+schema = 1
+name = "plan"
+question = "?"
+hypothesis = "?"
+refuted_by = "?"
+protocol = { blocks = 10, quick_blocks = 2, seed = 1, margin = 0.01, confidence = 0.95 }
+
+[[workload]]
+name = "tiny"
+title = "?"
+model = "builtin"
+prompt = "?"
+threads = 1
+repetitions = 1
+tokens = 1
+
+[arm.base]
+[arm.full]
+unpack = "lut"
+unroll = "u4"
+prefetch = "software"
+"#;
+
+fn plan_of(path: &Path, text: &str, quick: bool, keep: &dyn Fn(&Arm) -> bool) -> Plan {
+    let spec = Spec::parse(path, text.to_owned()).expect("a spec");
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    let copies = |preset: &str, _| preset.parse::<Preset>().ok().map(|_| 4);
+    let options = Options { quick, keep, cores: 2, copies: &copies, presets: &names };
+    expand(&spec, &options).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The plan of one design on the head.
+fn plan(design: &str) -> Plan {
+    let text = format!("{HEAD}\n[[design]]\nname = \"d\"\ntitle = \"?\"\n{design}");
+    plan_of(Path::new("spec.toml"), &text, false, &|_| true)
+}
+
+fn cell<'a>(plan: &'a Plan, id: &str) -> &'a Cell {
+    plan.cells.iter().find(|cell| cell.id == id).expect("a planned cell")
+}
+
+/// Step, arm and reference of each contrast, as `unpack/unroll/prefetch`.
+fn compared<'a>(plan: &Plan, contrasts: impl IntoIterator<Item = &'a Contrast>) -> Vec<[String; 3]> {
+    let arm = |id: &str| ["unpack", "unroll", "prefetch"].map(|axis| cell(plan, id).factors[axis].clone()).join("/");
+    contrasts.into_iter().map(|c| [c.step.clone(), arm(&c.arm), arm(&c.reference)]).collect()
+}
+
+const STEPS: &str = r#"
+[[design.step]]
+set = { unpack = "lut" }
+[[design.step]]
+set = { unroll = "u4" }
+label = "unroll"
+published = 1.2
+[[design.step]]
+set = { unpack = "bit_parallel" }
+context = { prefetch = "software" }
+"#;
+
+#[test]
+fn a_ladder_compares_each_step_with_the_one_before() {
+    let plan = plan(&format!("kind = \"cumulative\"\nfrom = \"base\"\ncombination = {{}}\n{STEPS}"));
+    let design = &plan.designs[0];
+    assert_eq!(
+        compared(&plan, &design.contrasts),
+        [
+            ["unpack=lut", "lut/u1/none", "branch/u1/none"],
+            ["unroll", "lut/u4/none", "lut/u1/none"],
+            ["unpack=bit_parallel", "bit_parallel/u4/none", "lut/u4/none"],
+        ]
+    );
+    assert_eq!(design.contrasts[1].published, Some(1.2));
+    // Alone: on the first arm, with the step's own reference level; the third in its context.
+    let combination = &design.combinations[0];
+    assert_eq!(
+        compared(&plan, &combination.singles),
+        [
+            ["unpack=lut alone", "lut/u1/none", "branch/u1/none"],
+            ["unroll alone", "branch/u4/none", "branch/u1/none"],
+            ["unpack=bit_parallel alone", "bit_parallel/u1/software", "lut/u1/software"],
+        ]
+    );
+    assert_eq!(compared(&plan, [&combination.measured]), [["combination", "bit_parallel/u4/none", "branch/u1/none"]]);
+    // `lut` on the first arm serves the ladder and the single.
+    assert_eq!(plan.cells.len(), 7);
+}
+
+#[test]
+fn one_factor_designs_compare_with_one_arm() {
+    let steps = "[[design.step]]\nset = { unpack = \"select\" }\n[[design.step]]\nset = { unroll = \"u4\" }";
+    let added = plan(&format!("kind = \"add-one-in\"\nfrom = \"base\"\n{steps}"));
+    assert_eq!(
+        compared(&added, &added.designs[0].contrasts),
+        [["unpack=select", "select/u1/none", "branch/u1/none"], ["unroll=u4", "branch/u4/none", "branch/u1/none"]]
+    );
+    let steps = "[[design.step]]\nset = { unpack = \"branch\" }\n[[design.step]]\nset = { unroll = \"u1\" }";
+    let taken = plan(&format!("kind = \"leave-one-out\"\nfrom = \"full\"\n{steps}"));
+    assert_eq!(
+        compared(&taken, &taken.designs[0].contrasts),
+        [
+            ["unpack=branch", "lut/u4/software", "branch/u4/software"],
+            ["unroll=u1", "lut/u4/software", "lut/u1/software"],
+        ]
+    );
+}
+
+#[test]
+fn a_null_check_measures_one_arm_as_two_cells() {
+    let plan = plan("kind = \"null\"\nfrom = \"base\"\n");
+    let contrast = &plan.designs[0].contrasts[0];
+    assert_ne!(contrast.arm, contrast.reference);
+    assert_eq!(cell(&plan, &contrast.arm).arm, cell(&plan, &contrast.reference).arm);
+    assert_eq!(cell(&plan, &contrast.arm).null_of.as_ref(), Some(&contrast.reference));
+    assert_eq!(cell(&plan, &contrast.reference).null_of, None);
+}
+
+#[test]
+fn what_cannot_be_measured_is_kept_with_its_reason() {
+    let steps = "[[design.step]]\nset = { isa = \"avx2\" }\n[[design.step]]\nset = { unroll = \"u4\" }";
+    let text =
+        format!("{HEAD}\n[[design]]\nname = \"d\"\ntitle = \"?\"\nkind = \"add-one-in\"\nfrom = \"base\"\n{steps}");
+    let plan = plan_of(Path::new("spec.toml"), &text, false, &|_| true);
+    assert_eq!(plan.designs[0].contrasts.len(), 1);
+    let [point] = &plan.infeasible[..] else { panic!("{:?}", plan.infeasible) };
+    assert_eq!((point.step.as_str(), point.workload.as_str()), ("isa=avx2", "tiny"));
+    assert!(point.reason.contains("branch"), "{}", point.reason);
+
+    let text = text.replace("{ isa = \"avx2\" }", "{ unpack = \"lut\" }");
+    let keep = |arm: &Arm| arm.factors()["unpack"] == "branch";
+    let plan = plan_of(Path::new("spec.toml"), &text, false, &keep);
+    assert_eq!(plan.cells.len(), 2);
+    assert!(plan.infeasible[0].reason.contains("command line"));
+}
+
+/// The widest instruction set differs between CPUs: a step to where the arm already is cannot be
+/// measured on this one, and is no mistake.
+#[test]
+fn a_step_between_equal_instruction_sets_is_infeasible() {
+    let text = HEAD.replace("[arm.base]", "[arm.base]\n[arm.wide]\nunpack = \"lut\"\nisa = \"widest\"");
+    let step = format!("[[design.step]]\nset = {{ isa = \"{}\" }}\n", Isa::best());
+    let more = "[[design.step]]\nset = { unroll = \"u4\" }";
+    let design = format!("name = \"d\"\ntitle = \"?\"\nkind = \"leave-one-out\"\nfrom = \"wide\"\n{step}{more}");
+    let plan = plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{design}"), false, &|_| true);
+    assert_eq!(plan.designs[0].contrasts.len(), 1);
+    assert!(plan.infeasible[0].reason.contains("changes nothing on this CPU"), "{:?}", plan.infeasible);
+}
+
+/// A design more, or a quick run, leaves the ids of cells as they are; another workload changes them.
+#[test]
+fn ids_name_cells_by_what_they_are() {
+    let ids = |plan: &Plan| plan.cells.iter().map(|cell| cell.id.clone()).collect::<Vec<_>>();
+    let null = "kind = \"null\"\nfrom = \"base\"\n";
+    let text = format!("{HEAD}\n[[design]]\nname = \"d\"\ntitle = \"?\"\n{null}");
+    let more =
+        format!("{text}\n[[design]]\nname = \"e\"\ntitle = \"?\"\nkind = \"add-one-in\"\nfrom = \"base\"\n{STEPS}");
+    let plan = |text: &str, quick| plan_of(Path::new("spec.toml"), text, quick, &|_| true);
+    let first = ids(&plan(&text, false));
+    assert_eq!(first, ids(&plan(&text, true)));
+    assert_eq!(first[..], ids(&plan(&more, false))[..first.len()]);
+    assert!(ids(&plan(&text.replace("\"tiny\"", "\"other\""), false)).iter().all(|id| !first.contains(id)));
+}
+
+#[test]
+fn the_experiments_of_the_repository_can_be_planned() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut planned = 0;
+    for entry in fs::read_dir(folder).expect("experiments") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("text");
+        for quick in [false, true] {
+            let all = plan_of(&path, &text, quick, &|_| true);
+            assert!(all.designs.iter().all(|design| !design.contrasts.is_empty()), "{}", path.display());
+            // As on a CPU without vectors: what remains can still be measured.
+            let scalar = plan_of(&path, &text, quick, &|arm| arm.factors()["isa"] == "scalar");
+            assert!(!scalar.cells.is_empty() && scalar.cells.iter().all(|cell| cell.factors["isa"] == "scalar"));
+        }
+        planned += 1;
+    }
+    assert!(planned > 0);
+}
