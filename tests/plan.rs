@@ -155,7 +155,7 @@ fn a_step_between_equal_instruction_sets_is_infeasible() {
     let design = format!("name = \"d\"\ntitle = \"?\"\nkind = \"leave-one-out\"\nfrom = \"wide\"\n{step}{more}");
     let plan = plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{design}"), false, &|_| true);
     assert_eq!(plan.designs[0].contrasts.len(), 1);
-    assert!(plan.infeasible[0].reason.contains("on this CPU"), "{:?}", plan.infeasible);
+    assert!(plan.infeasible[0].reason.contains("changes nothing on this CPU"), "{:?}", plan.infeasible);
 }
 
 /// A design more, or a quick run, leaves the ids of cells as they are; another workload changes them.

@@ -285,9 +285,8 @@ impl Expansion<'_> {
         for step in steps {
             let base = if kind == DesignKind::Cumulative { before } else { from };
             let changed = self.apply(base, step.set.get_ref())?;
-            // Which instruction set is the widest is a fact about this machine, not a mistake.
-            let names_isa = step.set.get_ref().keys().any(|axis| axis.get_ref() == Isa::AXIS);
-            if changed == base && !names_isa {
+            // Where an instruction set is as wide as the CPU goes, it may be the one before.
+            if changed == base && !step.set.get_ref().keys().any(|axis| axis.get_ref() == Isa::AXIS) {
                 let message = "this step changes nothing: the arm already has these levels";
                 return Err(self.spec.error(step.set.span(), message, None));
             }
@@ -332,11 +331,11 @@ impl Expansion<'_> {
 
     /// The contrast of a pair on a workload, with its cells; nothing, and a note, if it cannot be.
     fn contrast(&mut self, design: &str, workload: &Workload, kind: DesignKind, pair: &Pair) -> Option<Contrast> {
-        let same = || {
-            let nothing_to_compare = pair.arm == pair.reference && kind != DesignKind::Null;
-            nothing_to_compare.then(|| format!("both arms are {} on this CPU", pair.arm))
-        };
-        let impossible = pair.arm.infeasible().or_else(|| pair.reference.infeasible()).or_else(same);
+        let unchanged = kind != DesignKind::Null && pair.arm == pair.reference;
+        let impossible = unchanged
+            .then(|| format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best()))
+            .or_else(|| pair.arm.infeasible())
+            .or_else(|| pair.reference.infeasible());
         let left_out = || {
             let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
             (!kept).then(|| "left out by the selection on the command line".to_owned())

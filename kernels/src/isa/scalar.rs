@@ -2,8 +2,8 @@
 //!
 //! Left alone, LLVM vectorizes some of these loops with SSE2 and not others, and regroups integer
 //! sums as it likes; "scalar" and "unroll" would mean whatever the optimizer made of them. Each
-//! accumulator therefore passes through [`opaque`] once an iteration, which adds no instruction but
-//! pins the loop: `unroll 1` is one pair an iteration on one accumulator, `unroll 4` four pairs
+//! code and each accumulator therefore pass through [`opaque`], which adds no instruction but pins the
+//! loop: `unroll 1` is one pair an iteration on one accumulator, `unroll 4` four pairs
 //! (eight weights) on four.
 
 use super::prefetch;
@@ -64,10 +64,11 @@ where
         let word = unsafe { read::<UNROLL>(codes.as_ptr().add(bit / 8), stride) } >> (bit % 8);
         let word = U::prepare::<F>(word, stride, UNROLL as u32);
         for (lane, acc) in acc.iter_mut().enumerate() {
-            let (a, b) = U::weights::<F>((word >> (lane as u32 * stride)) as u32);
+            let code = opaque((word >> (lane as u32 * stride)) as i32) as u32;
             // SAFETY: `pair + lane < pairs ≤ 64`, because `pairs` is a multiple of `UNROLL`.
             let (x, y) = unsafe { (*even.get_unchecked(pair + lane), *odd.get_unchecked(pair + lane)) };
-            *acc = opaque(*acc + a * i32::from(x) + F::B_STEP * b * i32::from(y));
+            *acc = opaque(*acc + U::weight(code >> F::B_BITS, F::A_BITS) * i32::from(x));
+            *acc = opaque(*acc + F::B_STEP * U::weight(code, F::B_BITS) * i32::from(y));
         }
         pair += UNROLL;
     }

@@ -22,8 +22,8 @@ impl ScalarUnpack for BitParallel {
     }
 
     #[inline(always)]
-    fn weights<F: PairFormat>(code: u32) -> (i32, i32) {
-        (((code >> F::B_BITS) & mask(F::A_BITS)) as i32, (code & mask(F::B_BITS)) as i32)
+    fn weight(field: u32, bits: u32) -> i32 {
+        (field & mask(bits)) as i32
     }
 }
 

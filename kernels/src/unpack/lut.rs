@@ -42,15 +42,10 @@ impl ScalarUnpack for Lut {
     const BIASED: bool = false;
 
     #[inline(always)]
-    fn weights<F: PairFormat>(code: u32) -> (i32, i32) {
-        (look_up(code >> F::B_BITS, F::A_BITS), look_up(code, F::B_BITS))
+    fn weight(field: u32, bits: u32) -> i32 {
+        let table = if bits == 4 { &SIGNED_4 } else { &SIGNED_3 };
+        i32::from(table[(field & mask(bits)) as usize])
     }
-}
-
-#[inline(always)]
-fn look_up(field: u32, bits: u32) -> i32 {
-    let table = if bits == 4 { &SIGNED_4 } else { &SIGNED_3 };
-    i32::from(table[(field & mask(bits)) as usize])
 }
 
 /// The table of a byte shuffle is free to hold any bytes, so it holds the biased weights.

@@ -25,8 +25,8 @@ pub use select::Select;
 pub trait ScalarUnpack: 'static {
     /// The strategy as a value.
     const UNPACK: Unpack;
-    /// Whether [`weights`](Self::weights) returns `a + BIAS` and `b + BIAS/B_STEP`, to be corrected
-    /// by the sum of the activations.
+    /// Whether [`weight`](Self::weight) returns `a + BIAS` and `b + BIAS/B_STEP`, to be corrected by
+    /// the sum of the activations.
     const BIASED: bool;
     /// One operation on `pairs` codes at once, `stride` bits apart in `word`.
     #[inline(always)]
@@ -34,8 +34,8 @@ pub trait ScalarUnpack: 'static {
         let _ = (stride, pairs);
         word
     }
-    /// Members *a* and *b* of the pair code in the low bits of `code`; higher bits are foreign.
-    fn weights<F: PairFormat>(code: u32) -> (i32, i32);
+    /// The member in the low `bits` bits of `field`; higher bits are foreign.
+    fn weight(field: u32, bits: u32) -> i32;
 }
 
 /// A strategy on a vector of pair codes, one code in each byte.

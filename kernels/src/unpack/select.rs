@@ -11,15 +11,10 @@ impl ScalarUnpack for Select {
     const BIASED: bool = false;
 
     #[inline(always)]
-    fn weights<F: PairFormat>(code: u32) -> (i32, i32) {
-        (extend(code >> F::B_BITS, F::A_BITS), extend(code, F::B_BITS))
+    fn weight(field: u32, bits: u32) -> i32 {
+        let value = (field & mask(bits)) as i32;
+        if value >= 1 << (bits - 1) { value - (1 << bits) } else { value }
     }
-}
-
-#[inline(always)]
-fn extend(field: u32, bits: u32) -> i32 {
-    let value = (field & mask(bits)) as i32;
-    if value >= 1 << (bits - 1) { value - (1 << bits) } else { value }
 }
 
 /// Compares, subtracts where above, and adds the bias that the unsigned byte product needs.
