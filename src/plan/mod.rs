@@ -69,7 +69,7 @@ pub struct Workload {
     /// What one unit of `token_time` is: `token` or `layer_token`.
     pub unit: String,
     pub threads: usize,
-    /// Timed repetitions of a cell in each block.
+    /// Most timed repetitions of a cell in each block; slow cells have fewer.
     pub repetitions: u32,
     /// Tokens decoded in each repetition.
     pub tokens: u32,

@@ -39,6 +39,9 @@ pub enum Event {
     Done,
 }
 
+/// Measured time after which a cell needs no further repetition: the slowest arms are the steadiest.
+const ENOUGH_SECONDS: f64 = 0.1;
+
 /// Which block of which plan.
 #[derive(Clone, Debug)]
 pub struct Block<'a> {
@@ -94,7 +97,8 @@ impl Block<'_> {
         cells
     }
 
-    /// One warm-up and the repetitions of one cell.
+    /// One warm-up and the repetitions of one cell: as many as the workload allows, or until they have
+    /// taken [`ENOUGH_SECONDS`].
     #[expect(clippy::too_many_arguments, reason = "the state of one block, passed to its only step")]
     fn cell(
         &self,
@@ -109,12 +113,17 @@ impl Block<'_> {
         let mut decoder = stage.decoder(arm, 1 + workload.repetitions as usize)?;
         let mut samples = Vec::new();
         let mut output = Vec::new();
+        let mut measured = 0.0;
         for repetition in 0..=workload.repetitions {
+            if measured >= ENOUGH_SECONDS {
+                break;
+            }
             let phase = if repetition == 0 { Phase::Warmup } else { Phase::Measure };
             let result = stage.repeat(&mut decoder)?;
             let evidence = result.evidence;
             let after = roof.measure(stage.pool());
             let seconds = result.token_ns.iter().sum::<u64>() as f64 / 1e9;
+            measured += if phase == Phase::Measure { seconds } else { 0.0 };
             let mut flags = evidence.flags(seconds, workload.threads);
             if bracket_moved(*before, after) {
                 flags.push("roof_moved");
