@@ -40,6 +40,7 @@ pub enum Event {
 }
 
 /// Measured time after which a cell needs no further repetition: the slowest arms are the steadiest.
+/// A first repetition that takes as long needs no warm-up before it: what was cold is a small part.
 const ENOUGH_SECONDS: f64 = 0.1;
 
 /// Which block of which plan.
@@ -97,7 +98,7 @@ impl Block<'_> {
         cells
     }
 
-    /// One warm-up and the repetitions of one cell: as many as the workload allows, or until they have
+    /// A warm-up and the repetitions of one cell: as many as the workload allows, or until they have
     /// taken [`ENOUGH_SECONDS`].
     #[expect(clippy::too_many_arguments, reason = "the state of one block, passed to its only step")]
     fn cell(
@@ -118,11 +119,12 @@ impl Block<'_> {
             if measured >= ENOUGH_SECONDS {
                 break;
             }
-            let phase = if repetition == 0 { Phase::Warmup } else { Phase::Measure };
             let result = stage.repeat(&mut decoder)?;
+            let seconds = result.token_ns.iter().sum::<u64>() as f64 / 1e9;
+            let warms_up = repetition == 0 && seconds < ENOUGH_SECONDS;
+            let phase = if warms_up { Phase::Warmup } else { Phase::Measure };
             let evidence = result.evidence;
             let after = roof.measure(stage.pool());
-            let seconds = result.token_ns.iter().sum::<u64>() as f64 / 1e9;
             measured += if phase == Phase::Measure { seconds } else { 0.0 };
             let mut flags = evidence.flags(seconds, workload.threads);
             if bracket_moved(*before, after) {

@@ -359,8 +359,8 @@ fn finished(plan: &Plan, samples: &[Sample], failures: &[FailureRow]) -> BTreeSe
         let workload = plan.workloads.iter().find(|workload| workload.name == cell.workload);
         let metrics = workload.map_or(1, |w| metric_names(w).len());
         let found = rows.get(&(block, cell.id.as_str())).copied().unwrap_or(0);
-        // A warm-up and at least one repetition, each with every metric.
-        !ran || (found >= 2 * metrics && found.is_multiple_of(metrics))
+        // At least one repetition, each with every metric.
+        !ran || (found >= metrics && found.is_multiple_of(metrics))
     };
     sessions.into_keys().filter(|&block| plan.cells.iter().all(|cell| complete(block, cell))).collect()
 }

@@ -9,6 +9,12 @@ use crate::report::text;
 use crate::stats::contrast::Effect;
 use crate::stats::verdict::ClaimVerdict;
 
+/// Columns that name the claim.
+const SETTING: usize = 3;
+
+/// Columns of each workload.
+const COLUMNS: usize = 3;
+
 /// Held, not held, or open: a row for each claim in each setting, the workloads side by side.
 pub struct Claims;
 
@@ -45,7 +51,8 @@ impl Table for Claims {
             });
             grid.push(setting.into_iter().chain(measured));
         }
-        grid.notes = notes::contrasts(analysis);
+        grid.notes = tally(&grid, workloads.len());
+        grid.notes.extend(notes::contrasts(analysis));
         grid.notes.push(
             "Claims are judged on the whole pipeline. Held: the whole interval reaches the published factor. Not held: \
              the whole interval lies below it. Inconclusive: anything else. A contrast that several designs share \
@@ -55,6 +62,19 @@ impl Table for Claims {
         grid.notes.extend(left_out);
         grid
     }
+}
+
+/// How many claims came out which way, a line for each workload.
+fn tally(grid: &Grid, workloads: usize) -> Vec<String> {
+    let count = |column: usize, verdict: ClaimVerdict| {
+        grid.rows.iter().filter(|row| row[column].text == verdict.to_string()).count()
+    };
+    let line = |column: usize| {
+        let counts = [ClaimVerdict::Held, ClaimVerdict::NotHeld, ClaimVerdict::Inconclusive]
+            .map(|verdict| format!("{} {verdict}", count(column, verdict)));
+        format!("{}: {}.", grid.headings[column].text, counts.join(", "))
+    };
+    (0..workloads).map(|workload| line(SETTING + COLUMNS * workload + COLUMNS - 1)).collect()
 }
 
 /// A published factor in one setting, with its contrast on each workload.
