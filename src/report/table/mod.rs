@@ -1,6 +1,7 @@
 //! The tables of a report: one a file, all in one list.
 
 mod arms;
+mod cell_columns;
 mod claims;
 mod combinations;
 mod counters;

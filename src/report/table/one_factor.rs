@@ -1,6 +1,6 @@
 //! Designs that change one factor at a time.
 
-use super::{Table, notes};
+use super::{Table, cell_columns, notes};
 use crate::plan::DesignKind;
 use crate::report::analysis::Analysis;
 use crate::report::grid::{Entry, Grid};
@@ -24,7 +24,7 @@ impl Table for OneFactor {
     }
 
     fn build(&self, analysis: &Analysis) -> Grid {
-        let mut grid = Grid::new(self.title(), &HEADINGS);
+        let mut grid = Grid::new(self.title(), &[&HEADINGS[..], &cell_columns::HEADINGS].concat());
         let mut left_out = Vec::new();
         for design in analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]) {
             for workload in &analysis.manifest.plan.workloads {
@@ -37,7 +37,11 @@ impl Table for OneFactor {
                     let judged = pipeline.citable();
                     let clear = judged.is_some_and(|j| matches!(j.verdict, Verdict::Improvement | Verdict::Regression));
                     let kernels = analysis.outcome(&design.name, contrast, KERNEL_TIME);
-                    grid.push([
+                    let changed = match design.kind {
+                        DesignKind::LeaveOneOut => &contrast.reference,
+                        _ => &contrast.arm,
+                    };
+                    let columns: [Entry; 8] = [
                         design.name.as_str().into(),
                         contrast.workload.as_str().into(),
                         contrast.step.as_str().into(),
@@ -46,11 +50,16 @@ impl Table for OneFactor {
                         text::or_none(judged, |j| text::p_value(j.p_adjusted)).into(),
                         text::or_none(judged, |j| text::two_decimals(j.effect.detectable)).into(),
                         text::or_none(kernels.citable(), |j| text::effect(&j.effect)).into(),
-                    ]);
+                    ];
+                    grid.push(columns.into_iter().chain(cell_columns::entries(analysis, changed)));
                 }
             }
         }
         grid.notes = notes::contrasts(analysis);
+        grid.notes.push(cell_columns::NOTE.to_owned());
+        grid.notes.push(
+            "Columns behind the kernels' are of the changed arm: with the factor, or left without it.".to_owned(),
+        );
         grid.notes.push("Detectable: smallest true difference that this spread finds with power 0.8.".to_owned());
         grid.notes.extend(left_out);
         grid
