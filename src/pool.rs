@@ -21,6 +21,9 @@ use std::thread::{self, JoinHandle, Thread};
 
 use septet_kernels::ops::lanes::TILE;
 
+/// Most threads of a pool: more than any one machine has, few enough to start.
+pub const MAX_THREADS: usize = 1024;
+
 /// Polls before a waiting thread parks: about 0.2 ms, longer than what lies between two products of
 /// a token. Waking a parked thread takes as long as a product of a small layer.
 const SPINS: u32 = 1 << 14;
@@ -67,8 +70,12 @@ impl ThreadPool {
     ///
     /// # Errors
     ///
-    /// When the operating system refuses a thread.
+    /// When there are more than [`MAX_THREADS`], or the operating system refuses one.
     pub fn new(threads: usize) -> std::io::Result<Self> {
+        if threads > MAX_THREADS {
+            let message = format!("at most {MAX_THREADS} threads are supported");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+        }
         let mut pool = Self {
             shared: Arc::new(Shared {
                 epoch: AtomicUsize::new(0),

@@ -36,10 +36,10 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["temperature", "top_p", "seed"])]
     greedy: bool,
     /// Divide logits by this before sampling.
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f32,
     /// Sample from the most likely tokens that together have this probability.
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
     top_p: f32,
     /// The same seed gives the same text.
     #[arg(long, value_name = "N", default_value_t = 0)]

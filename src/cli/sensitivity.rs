@@ -17,6 +17,7 @@ use super::{
     Exit,
     output::{note, print},
 };
+use crate::pool::MAX_THREADS;
 use crate::{
     digest::sha256,
     mixed::{SensitivityTable, measure},
@@ -112,7 +113,7 @@ fn table(args: &Args, model: &Checkpoint, model_sha256: String) -> Result<Sensit
     if asked > available {
         return Err(SensitivityError::Predictions { asked, available }.into());
     }
-    let threads = args.threads.or(available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let threads = args.threads.or(available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MAX_THREADS);
     let workers = ThreadPoolBuilder::new().num_threads(threads).build().into_diagnostic()?;
 
     let candidates = measure::candidates(model);

@@ -17,6 +17,7 @@ use crate::{
     digest,
     nearest::nearest,
     plan::{Residency, Source},
+    pool::MAX_THREADS,
     spec::{Assignments, DesignSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
 };
 
@@ -166,11 +167,11 @@ fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) 
         check_range(spec, tokens, 1..100_001, "quick_tokens")?;
     }
     let threads = match workload.threads.get_ref() {
-        Threads::Count(count @ 1..=1024) => *count,
+        Threads::Count(count @ 1..=MAX_THREADS) => *count,
         Threads::Word(word) if word == "all" => options.cores,
         Threads::Count(_) | Threads::Word(_) => {
             let found = &spec.text[workload.threads.span()];
-            let message = format!("threads is {found}; valid: 1 to 1024, or \"all\"");
+            let message = format!("threads is {found}; valid: 1 to {MAX_THREADS}, or \"all\"");
             return Err(spec.error(workload.threads.span(), message, None));
         }
     };

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::error::RecordError;
 use super::manifest::{MANIFEST_SCHEMA, Manifest};
 use super::row::{CounterRow, CounterStatus, FailureRow, PartialSample, SAMPLES_SCHEMA, Sample};
-use crate::plan::PLAN_SCHEMA;
+use crate::plan::{PLAN_SCHEMA, Plan};
 
 /// Name of the manifest within a results directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -30,6 +30,11 @@ pub trait Row: Serialize + DeserializeOwned {
     const CHOICE: Option<(&'static str, &'static [&'static str])>;
     /// What the types alone do not rule out: the column at fault and what it expects.
     fn check(&self) -> Result<(), (&'static str, &'static str)>;
+    /// Where the row contradicts the plan: the column at fault and what the plan says. The plan has
+    /// the row's cell.
+    fn contradicts(&self, _plan: &Plan) -> Option<(&'static str, String)> {
+        None
+    }
     /// What may be recorded only once.
     fn key(&self) -> String;
     /// The cell that the row is about.
@@ -83,6 +88,31 @@ impl Row for Sample {
         } else {
             Ok(())
         }
+    }
+
+    fn contradicts(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let cell = plan.cells.iter().find(|cell| cell.id == self.cell_id)?;
+        let levels = [
+            ("workload", &self.workload, Some(&cell.workload)),
+            ("arm", &self.arm, Some(&cell.arm)),
+            ("format", &self.format, cell.factors.get("format")),
+            ("granularity", &self.granularity, cell.factors.get("granularity")),
+            ("layout", &self.layout, cell.factors.get("layout")),
+            ("unpack", &self.unpack, cell.factors.get("unpack")),
+            ("unroll", &self.unroll, cell.factors.get("unroll")),
+            ("isa", &self.isa, cell.factors.get("isa")),
+            ("prefetch", &self.prefetch, cell.factors.get("prefetch")),
+            ("epilogue", &self.epilogue, cell.factors.get("epilogue")),
+            ("activations", &self.activations, cell.factors.get("activations")),
+        ];
+        let other = |(column, found, planned): &(&'static str, &String, Option<&String>)| {
+            let planned = (*planned).filter(|planned| planned != found)?;
+            Some((*column, format!("`{planned}`, as planned for this cell")))
+        };
+        if self.block >= plan.protocol.blocks {
+            return Some(("block", format!("a block of the plan, below {}", plan.protocol.blocks)));
+        }
+        levels.iter().find_map(other)
     }
 
     fn key(&self) -> String {
@@ -262,6 +292,12 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         if !cells.contains(row.cell_id()) {
             return Err(RecordError::UnknownCell { path, line, found: row.cell_id().to_owned() });
         }
+        if let Some((column, expected)) = row.contradicts(&manifest.plan) {
+            let at = header.iter().position(|name| name == column);
+            let found = at.and_then(|at| record.get(at)).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let (column, found) = (column.to_owned(), found.unwrap_or_default());
+            return Err(RecordError::Field { path, line, column, found, expected });
+        }
         if let Some(first) = seen.insert(row.key(), line) {
             return Err(RecordError::Duplicate { path, line, first, what: row.key() });
         }
@@ -329,6 +365,13 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     let cells: BTreeMap<&str, &str> = plan.cells.iter().map(|c| (c.id.as_str(), c.workload.as_str())).collect();
     if cells.len() != plan.cells.len() {
         return Err("`plan.cells` lists a cell id twice".into());
+    }
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    for (at, design) in plan.designs.iter().enumerate() {
+        // Names become file names.
+        if !plain(&design.name) || plan.designs[..at].iter().any(|other| other.name == design.name) {
+            return Err(format!("design name `{}` is used twice or is not a plain name", design.name));
+        }
     }
     for cell in &plan.cells {
         if !plan.workloads.iter().any(|w| w.name == cell.workload) {

@@ -63,7 +63,7 @@ pub fn environment() -> BTreeMap<String, String> {
         names.sort();
         names.join(" ")
     });
-    let facts: [(&str, Option<String>); 25] = [
+    let facts: [(&str, Option<String>); 26] = [
         ("program", Some(format!("septet {}", env!("CARGO_PKG_VERSION")))),
         ("rustc", Some(env!("SEPTET_RUSTC").to_owned())),
         ("target", Some(env!("SEPTET_TARGET").to_owned())),
@@ -79,6 +79,7 @@ pub fn environment() -> BTreeMap<String, String> {
         ("cpu_flags", cpu("flags")),
         ("microcode", cpu("microcode")),
         ("cores", Some(cores().to_string())),
+        ("thread_siblings_of_cpu0", file("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")),
         (
             "caches",
             Some(caches().iter().map(|(name, b)| format!("{name} {} KiB", b >> 10)).collect::<Vec<_>>().join(", ")),

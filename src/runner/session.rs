@@ -27,8 +27,8 @@ use super::{
 use crate::{
     plan::{Cell, Plan, Residency, Source},
     record::{
-        CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA, read_manifest,
-        read_rows_if_any, row::SAMPLES_SCHEMA, write_manifest,
+        CounterRow, FailureRow, Manifest, PartialSample, Phase, RowWriter, Sample, manifest::MANIFEST_SCHEMA,
+        read_manifest, read_rows_if_any, row::SAMPLES_SCHEMA, write_manifest,
     },
 };
 
@@ -133,6 +133,11 @@ impl Session {
         if recorded("binary_sha256") != now("binary_sha256") {
             return Err(different("the program", &recorded("binary_sha256"), &now("binary_sha256")));
         }
+        for key in ["cpu", "cpu_family_model_stepping", "microcode", "os_kernel"] {
+            if recorded(key) != now(key) {
+                return Err(different(&format!("the machine ({key})"), &recorded(key), &now(key)));
+            }
+        }
         let model = model_hash(plan)?;
         if recorded("model_sha256") != model {
             return Err(different("the model", &recorded("model_sha256"), &model));
@@ -141,7 +146,7 @@ impl Session {
         let failures = read_rows_if_any::<FailureRow>(dir, &manifest)?.0;
         Ok(Self {
             dir: dir.to_owned(),
-            session: samples.iter().map(|sample| sample.session + 1).max().unwrap_or(0),
+            session: samples.iter().map(|sample| sample.session.saturating_add(1)).max().unwrap_or(0),
             done: finished(plan, &samples, &failures),
             failed: failures.into_iter().map(|row| row.cell_id).collect(),
             manifest,
@@ -352,14 +357,16 @@ fn finished(plan: &Plan, samples: &[Sample], failures: &[FailureRow]) -> BTreeSe
         *latest = sample.session.max(*latest);
     }
     for sample in samples.iter().filter(|sample| sessions[&sample.block] == sample.session) {
-        *rows.entry((sample.block, &sample.cell_id)).or_default() += 1;
+        if sample.phase == Phase::Measure {
+            *rows.entry((sample.block, &sample.cell_id)).or_default() += 1;
+        }
     }
     let complete = |block: u32, cell: &Cell| {
         let ran = !failures.iter().any(|failure| failure.cell_id == cell.id && failure.block <= block);
         let workload = plan.workloads.iter().find(|workload| workload.name == cell.workload);
         let metrics = workload.map_or(1, |w| metric_names(w).len());
         let found = rows.get(&(block, cell.id.as_str())).copied().unwrap_or(0);
-        // At least one repetition, each with every metric.
+        // At least one measured repetition, each with every metric.
         !ran || (found >= metrics && found.is_multiple_of(metrics))
     };
     sessions.into_keys().filter(|&block| plan.cells.iter().all(|cell| complete(block, cell))).collect()
@@ -444,15 +451,15 @@ design = [
             cell_id: cell.id.clone(),
             workload: cell.workload.clone(),
             arm: cell.arm.clone(),
-            format: String::new(),
-            granularity: String::new(),
-            layout: String::new(),
-            unpack: String::new(),
-            unroll: String::new(),
-            isa: String::new(),
-            prefetch: String::new(),
-            epilogue: String::new(),
-            activations: String::new(),
+            format: cell.factors["format"].clone(),
+            granularity: cell.factors["granularity"].clone(),
+            layout: cell.factors["layout"].clone(),
+            unpack: cell.factors["unpack"].clone(),
+            unroll: cell.factors["unroll"].clone(),
+            isa: cell.factors["isa"].clone(),
+            prefetch: cell.factors["prefetch"].clone(),
+            epilogue: cell.factors["epilogue"].clone(),
+            activations: cell.factors["activations"].clone(),
             threads: 1,
             phase,
             repetition,

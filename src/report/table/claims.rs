@@ -52,11 +52,12 @@ impl Table for Claims {
             grid.push(setting.into_iter().chain(measured));
         }
         grid.notes = tally(&grid, workloads.len());
-        grid.notes.extend(notes::contrasts(analysis));
+        grid.notes.push(notes::method(analysis));
+        grid.notes.extend(notes::common(analysis));
         grid.notes.push(
             "Claims are judged on the whole pipeline. Held: the whole interval reaches the published factor. Not held: \
-             the whole interval lies below it. Inconclusive: anything else. A contrast that several designs share \
-             stands once."
+             the whole interval lies below it. Inconclusive: anything else. Each claim is judged on its own interval, \
+             not corrected for multiplicity. A contrast that several designs share stands once."
                 .to_owned(),
         );
         grid.notes.extend(left_out);

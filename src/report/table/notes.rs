@@ -12,21 +12,25 @@ pub const NOT_CITABLE: &str = "NOT CITABLE (quick run)";
 /// Facts of the environment that name the machine, in this order.
 const MACHINE: [&str; 4] = ["cpu", "caches", "memory", "governor"];
 
-/// Notes of a table of contrasts.
+/// Notes of a table of contrasts with corrected verdicts.
 pub fn contrasts(analysis: &Analysis) -> Vec<String> {
+    let correction = format!(
+        "p and verdicts: two-sided, Holm-adjusted within each design, workload and metric; margin {}.",
+        text::percent(analysis.manifest.plan.protocol.margin),
+    );
+    [method(analysis), correction].into_iter().chain(common(analysis)).collect()
+}
+
+/// How ratios and their intervals come about.
+pub fn method(analysis: &Analysis) -> String {
     let protocol = &analysis.manifest.plan.protocol;
-    let method = format!(
+    format!(
         "{} of {} planned, each a fresh process. Ratio = time of the reference / time of the arm, above 1 the \
          arm is faster: geometric mean over blocks [{} Student t interval of the in-block log ratios].",
         blocks(analysis),
         protocol.blocks,
         text::percent(protocol.confidence),
-    );
-    let correction = format!(
-        "p and verdicts: two-sided, Holm-adjusted within each design, workload and metric; margin {}.",
-        text::percent(protocol.margin),
-    );
-    [method, correction].into_iter().chain(common(analysis)).collect()
+    )
 }
 
 /// Notes of a table of cells.
