@@ -22,22 +22,22 @@ impl Figure for Combination {
         let workloads = &analysis.manifest.plan.workloads;
         let results: Vec<&CombinationResult> =
             analysis.combinations.iter().filter(|result| result.metric == TOKEN_TIME).collect();
-        let mut labels: Vec<(&str, String)> = Vec::new();
+        let mut designs: Vec<(&str, &str)> = Vec::new();
         for result in &results {
-            let key = (result.design.as_str(), label(result));
-            if !labels.contains(&key) {
-                labels.push(key);
+            let design = (result.design.as_str(), result.title.as_str());
+            if !designs.contains(&design) {
+                designs.push(design);
             }
         }
-        let cell = |key: &(&str, String), workload: &str| {
+        let cell = |design: &str, workload: &str| {
             results
                 .iter()
-                .find(|r| (r.design.as_str(), label(r)) == *key && r.combination.workload == workload)
+                .find(|result| result.design == design && result.combination.workload == workload)
                 .map_or_else(PanelCell::default, |result| panel_cell(result))
         };
-        let row = |key: &(&str, String)| Row::Item {
-            label: key.1.clone(),
-            cells: workloads.iter().map(|workload| cell(key, &workload.name)).collect(),
+        let row = |(design, title): &(&str, &str)| Row::Item {
+            label: (*title).to_owned(),
+            cells: workloads.iter().map(|workload| cell(design, &workload.name)).collect(),
         };
         vec![IntervalChart {
             name: "combination".to_owned(),
@@ -48,18 +48,11 @@ impl Figure for Combination {
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the common reference (log scale; right of 1 is faster)".to_owned(),
             panels: workloads.iter().map(panel_title).collect(),
-            rows: labels.iter().map(row).collect(),
+            rows: designs.iter().map(row).collect(),
             legend: vec![PREDICTED, MEASURED, PUBLISHED],
             notes: notes::figure(analysis),
         }]
     }
-}
-
-/// The steps that are multiplied.
-fn label(result: &CombinationResult) -> String {
-    let step = |name: &str| name.strip_suffix(" alone").unwrap_or(name).to_owned();
-    let steps: Vec<String> = result.combination.singles.iter().map(|single| step(&single.step)).collect();
-    steps.join(" × ")
 }
 
 fn panel_cell(result: &CombinationResult) -> PanelCell {
