@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use septet::record::{Sample, read_manifest, read_rows};
+use septet::record::{CellFacts, Sample, read_manifest, read_rows};
 use tempfile::TempDir;
 
 /// Three cells that every CPU can run, on the built-in model.
@@ -243,7 +243,7 @@ fn spoiled_models_are_refused_by_file_and_tensor() {
             fs::write(model.join(name), bytes).unwrap();
         }
         assert_refused(&place.run(&["--quick", "--out", "out"]), parts);
-        assert!(fs::read_dir(place.out()).map_or(0, Iterator::count) == 0, "a run without a model");
+        assert!(!place.out().exists(), "a run without a model");
     };
     let weights = "model.safetensors";
     spoiled(weights, &|bytes| bytes.truncate(bytes.len() / 2), &[weights, "truncated"]);
@@ -282,10 +282,11 @@ fn a_run_is_written_reported_and_protected() {
         assert!(before.contains_key(&place.out().join(name)), "{name}");
     }
     assert!(String::from_utf8_lossy(&before[&place.out().join("tables/ladders.md")]).contains("NOT CITABLE"));
-    let per_cell = (1 + 1) * 4;
-    for cells in place.rows().values() {
-        assert!(cells.len() == 3 && cells.values().all(|&rows| rows == per_cell), "{cells:?}");
-    }
+    // Four metrics of each repetition that was fixed before the first block.
+    let facts = read_manifest(&place.out()).unwrap().facts;
+    let rows_of = |facts: &CellFacts| 4 * (usize::from(facts.warm_up) + facts.repetitions as usize);
+    let planned: BTreeMap<String, usize> = facts.iter().map(|f| (f.cell_id.clone(), rows_of(f))).collect();
+    assert!(planned.len() == 3 && place.rows().values().all(|cells| *cells == planned), "{:?}", place.rows());
 
     let report = Command::new(env!("CARGO_BIN_EXE_bench")).arg("report").arg(place.out()).output().unwrap();
     assert_eq!(report.status.code(), Some(0), "{}", stderr(&report));
@@ -304,7 +305,7 @@ fn a_run_is_written_reported_and_protected() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let rows = place.rows();
     assert_eq!(rows.keys().copied().collect::<Vec<_>>(), [(0, 0), (1, 0), (1, 1)]);
-    assert!(rows[&(1, 1)].len() == 3 && rows[&(1, 1)].values().all(|&rows| rows == per_cell));
+    assert_eq!(rows[&(1, 1)], planned);
     assert!(fs::read_to_string(&samples).unwrap().starts_with(&lines[..lines.len() - 5].join("\n")));
 
     fs::write(place.spec(), SPEC.replace("seed = 1", "seed = 2")).unwrap();
@@ -349,21 +350,78 @@ fn an_interrupted_run_says_how_to_go_on_and_does() {
     assert!(place.out().join("tables/ladders.md").exists());
 }
 
+/// The process of the block that a run is at.
+#[cfg(target_os = "linux")]
+fn block_process(run: u32) -> u32 {
+    let children = format!("/proc/{run}/task/{run}/children");
+    let mut block = None;
+    wait_until("a block's process", || {
+        let text = fs::read_to_string(&children).unwrap();
+        block = text.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        block.is_some()
+    });
+    block.unwrap()
+}
+
+/// A cell whose process dies fails alone: its block is run again without it, and the run says so.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_crash_in_a_cell_leaves_the_others_and_is_partial() {
+    let place = Place::new(&SPEC.replace("tokens = 2", "tokens = 60").replace("threads = 1", "threads = 2"));
+    let mut command = place.command(&["--quick", "--out", "out"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the manifest", || place.out().join("manifest.json").exists());
+    let block = block_process(run.id());
+    // A worker starts when the weights are there: what follows are cells, which take seconds.
+    wait_until("a cell", || {
+        let tasks = fs::read_dir(format!("/proc/{block}/task")).unwrap().flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()).any(|name| name == "worker-1\n")
+    });
+    sleep(Duration::from_millis(50));
+    signal("-ABRT", block);
+    let output = run.wait_with_output().unwrap();
+    let err = stderr(&output);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(4), &b"out\n"[..]), "{err}");
+    assert!(err.contains("1 of 3 cells failed: see out/failures.csv") && err.contains("signal: 6"), "{err}");
+    let failures = fs::read_to_string(place.out().join("failures.csv")).unwrap();
+    assert!(failures.lines().count() == 2 && failures.contains(",0,its process ended early: signal: 6"), "{failures}");
+    assert!(place.rows().values().all(|cells| cells.len() == 2));
+    let table = fs::read_to_string(place.out().join("tables/ladders.md")).unwrap();
+    assert!(table.contains("failed") || table.contains("not measured"), "{table}");
+}
+
+/// Before the first sample nothing is worth keeping.
+#[test]
+#[cfg(unix)]
+fn a_run_interrupted_before_its_first_sample_leaves_nothing() {
+    let place = Place::new(SPEC);
+    let run = place.command(&["--quick", "--out", "out"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the folder", || place.out().exists());
+    signal("-INT", run.id());
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nothing was kept"), "{}", stderr(&output));
+    assert!(!place.out().exists());
+}
+
+#[test]
+fn a_continuation_beyond_the_context_is_refused() {
+    let place = Place::new(&SPEC.replace("tokens = 2", "tokens = 5000"));
+    let parts = ["workload tiny", "a prompt of", "5000 tokens after it", "context", "lower `tokens` to at most"];
+    // A quick run decodes fewer tokens.
+    assert_refused(&place.run(&["--out", "out"]), &parts);
+    assert!(!place.out().exists());
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_killed_run_leaves_no_process_behind_and_resumes() {
     let place = Place::new(&longer());
     let mut child = place.started();
-    let children = format!("/proc/{0}/task/{0}/children", child.id());
-    let mut block = None;
-    wait_until("a block's process", || {
-        let text = fs::read_to_string(&children).unwrap();
-        block = text.split_whitespace().next().and_then(|pid| pid.parse::<u32>().ok());
-        block.is_some()
-    });
+    let block = block_process(child.id());
     child.kill().unwrap();
     child.wait().unwrap();
-    let stat = format!("/proc/{}/stat", block.unwrap());
+    let stat = format!("/proc/{block}/stat");
     let start = Instant::now();
     // Gone, or a zombie that nobody has waited for.
     wait_until("the end of the block's process", || {

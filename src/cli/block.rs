@@ -36,7 +36,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     let manifest = read_manifest(&args.dir).map_err(RunError::from)?;
     let skip: BTreeSet<String> = args.skip.iter().cloned().collect();
-    let block = Block { plan: &manifest.plan, session: args.session, block: args.block, skip: &skip };
+    let block = Block { manifest: &manifest, session: args.session, block: args.block, skip: &skip };
     block.run(&mut io::stdout().lock())?;
     Ok(Exit::Pass)
 }

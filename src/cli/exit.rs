@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::runner::stop::INTERRUPTED;
+
 /// How a command ended; scripts and CI branch on the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -14,7 +16,7 @@ pub enum Exit {
     /// Some of the work failed; the rest was done and kept.
     Partial = 4,
     /// Stopped by a signal; what was finished is kept.
-    Interrupted = 130,
+    Interrupted = INTERRUPTED as isize,
 }
 
 impl From<Exit> for ExitCode {

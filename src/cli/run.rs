@@ -22,7 +22,8 @@ use crate::{
     runner::{
         RunError, machine,
         progress::Progress,
-        session::{Ending, Session, copies},
+        session::{Ending, Session},
+        stage::copies,
     },
     spec::Spec,
 };
@@ -64,6 +65,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     let plan = expand(&spec, &options).map_err(RunError::from)?;
     let run_id = run_id(&plan);
+    let cells = plan.cells.len();
     let progress = Progress::new(plan.protocol.blocks as u64 * plan.cells.len() as u64);
     let (dir, mut session) = match &args.resume {
         Some(dir) => (dir.clone(), Session::resume(dir, &plan, &spec.text)?),
@@ -82,7 +84,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     match ending {
         Ending::Interrupted => {
             let quick = if args.quick { " --quick" } else { "" };
-            let (spec, dir) = (args.spec.display(), dir.display());
+            let (spec, dir) = (shell_word(&args.spec), shell_word(&dir));
             let select = args.select.flags();
             note(&format!("interrupted; go on with\n  bench run {spec}{quick}{select} --resume {dir}"));
             Ok(Exit::Interrupted)
@@ -93,14 +95,34 @@ pub fn run(args: &Args) -> Result<Exit> {
             if failed.is_empty() {
                 return Ok(Exit::Pass);
             }
-            note(&format!("{} cells failed: see {}", failed.len(), dir.join("failures.csv").display()));
+            let file = dir.join("failures.csv");
+            note(&format!("{} of {cells} cells failed: see {}", failed.len(), file.display()));
             Ok(Exit::Partial)
         }
     }
+}
+
+/// A path as one word of a shell's command line.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// When the run began, and what it measures.
 fn run_id(plan: &Plan) -> String {
     let plan = serde_json::to_string(plan).unwrap_or_default();
     format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%SZ"), &sha256([plan.as_bytes()])[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_cut_them() {
+        assert_eq!(shell_word(Path::new("results/a-b_1.toml")), "results/a-b_1.toml");
+        assert_eq!(shell_word(Path::new("my results")), "'my results'");
+        assert_eq!(shell_word(Path::new("it's")), r"'it'\''s'");
+    }
 }

@@ -69,12 +69,36 @@ pub struct Workload {
     /// What one unit of `token_time` is: `token` or `layer_token`.
     pub unit: String,
     pub threads: usize,
-    /// Most timed repetitions of a cell in each block; slow cells have fewer.
+    /// Most timed repetitions of a cell in each block; slow cells have fewer, fixed before the first
+    /// block.
     pub repetitions: u32,
     /// Tokens decoded in each repetition.
     pub tokens: u32,
     /// Parameters that the runner needs to build the workload.
     pub source: Source,
+}
+
+impl Workload {
+    /// What is measured in each repetition. Latencies belong to models that decode text.
+    pub fn metrics(&self) -> &'static [&'static str] {
+        match self.residency {
+            Residency::Cache => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
+            Residency::Dram => &["token_time", "kernel_time"],
+        }
+    }
+
+    /// Units (tokens, or layer-tokens) of one token.
+    pub fn units_of_a_token(&self) -> usize {
+        match self.source {
+            Source::Shape { layers, .. } => layers,
+            Source::Trained { .. } => 1,
+        }
+    }
+
+    /// The unit of its metrics: `ns/token` or `ns/layer_token`.
+    pub fn time_unit(&self) -> String {
+        format!("ns/{}", self.unit)
+    }
 }
 
 /// Where the weights of a workload come from.

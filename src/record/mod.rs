@@ -3,6 +3,7 @@
 pub mod error;
 pub mod manifest;
 pub mod row;
+pub mod rules;
 pub mod store;
 
 pub use error::RecordError;

@@ -5,8 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{Cell, Workload};
+
 /// Version of `samples.csv` and `counters.csv`, recorded in the manifest.
 pub const SAMPLES_SCHEMA: u32 = 1;
+
+/// What may be held against a sample: involuntary switches, a move between CPUs, page faults, time
+/// taken by the host, a roof that moved meanwhile.
+pub const FLAGS: [&str; 5] = ["preempted", "migrated", "faulted", "stolen", "roof_moved"];
 
 /// Whether a repetition counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +57,7 @@ pub struct Sample {
     pub roof_before: f64,
     /// The same, just after.
     pub roof_after: f64,
-    /// Evidence against the sample, `+`-separated: `preempted`, `migrated`, `faulted`, `stolen`,
-    /// `roof_moved`; empty when clean.
+    /// Evidence against the sample, `+`-separated, each one of [`FLAGS`]; empty when clean.
     pub flags: String,
     /// Voluntary context switches of the process during the repetition.
     pub voluntary_switches: u64,
@@ -62,6 +67,45 @@ pub struct Sample {
     pub major_faults: u64,
     /// Time stolen by the host during the repetition, all CPUs, in clock ticks of 10 ms.
     pub steal_ticks: u64,
+}
+
+impl Sample {
+    /// What every sample of a cell says about it; all else is empty.
+    pub fn of(cell: &Cell, workload: &Workload) -> Self {
+        let level = |axis: &str| cell.factors.get(axis).cloned().unwrap_or_default();
+        Self {
+            session: 0,
+            block: 0,
+            order: 0,
+            cell_id: cell.id.clone(),
+            workload: workload.name.clone(),
+            arm: cell.arm.clone(),
+            format: level("format"),
+            granularity: level("granularity"),
+            layout: level("layout"),
+            unpack: level("unpack"),
+            unroll: level("unroll"),
+            isa: level("isa"),
+            prefetch: level("prefetch"),
+            epilogue: level("epilogue"),
+            activations: level("activations"),
+            threads: workload.threads as u32,
+            phase: Phase::Measure,
+            repetition: 0,
+            metric: String::new(),
+            unit: workload.time_unit(),
+            value: 0.0,
+            roof_before: 0.0,
+            roof_after: 0.0,
+            flags: String::new(),
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            migrations: 0,
+            minor_faults: 0,
+            major_faults: 0,
+            steal_ticks: 0,
+        }
+    }
 }
 
 /// Roofs before and after one repetition that differ by more than this share of the larger one say

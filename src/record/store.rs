@@ -10,186 +10,15 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::RecordError;
 use super::manifest::{MANIFEST_SCHEMA, Manifest};
-use super::row::{CounterRow, CounterStatus, FailureRow, PartialSample, SAMPLES_SCHEMA, Sample};
-use crate::plan::{PLAN_SCHEMA, Plan};
+use super::row::SAMPLES_SCHEMA;
+use super::rules::Row;
+use crate::plan::PLAN_SCHEMA;
 
 /// Name of the manifest within a results directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
-
-/// A kind of row with its own CSV file.
-pub trait Row: Serialize + DeserializeOwned {
-    /// Name of the file within a results directory.
-    const FILE: &'static str;
-    /// Columns in the order in which they are written. Readers accept any order.
-    const COLUMNS: &'static [&'static str];
-    /// The column that names one of a few things, and these.
-    const CHOICE: Option<(&'static str, &'static [&'static str])>;
-    /// What the types alone do not rule out: the column at fault and what it expects.
-    fn check(&self) -> Result<(), (&'static str, &'static str)>;
-    /// Where the row contradicts the plan: the column at fault and what the plan says. The plan has
-    /// the row's cell.
-    fn contradicts(&self, _plan: &Plan) -> Option<(&'static str, String)> {
-        None
-    }
-    /// What may be recorded only once.
-    fn key(&self) -> String;
-    /// The cell that the row is about.
-    fn cell_id(&self) -> &str;
-}
-
-impl Row for Sample {
-    const FILE: &'static str = "samples.csv";
-    const COLUMNS: &'static [&'static str] = &[
-        "session",
-        "block",
-        "order",
-        "cell_id",
-        "workload",
-        "arm",
-        "format",
-        "granularity",
-        "layout",
-        "unpack",
-        "unroll",
-        "isa",
-        "prefetch",
-        "epilogue",
-        "activations",
-        "threads",
-        "phase",
-        "repetition",
-        "metric",
-        "unit",
-        "value",
-        "roof_before",
-        "roof_after",
-        "flags",
-        "voluntary_switches",
-        "involuntary_switches",
-        "migrations",
-        "minor_faults",
-        "major_faults",
-        "steal_ticks",
-    ];
-    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
-
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let roof = |value: f64| value.is_finite() && value >= 0.0;
-        if !(self.value.is_finite() && self.value > 0.0) {
-            Err(("value", "a positive, finite number"))
-        } else if !roof(self.roof_before) {
-            Err(("roof_before", "a finite bandwidth in GB/s, 0 or more"))
-        } else if !roof(self.roof_after) {
-            Err(("roof_after", "a finite bandwidth in GB/s, 0 or more"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn contradicts(&self, plan: &Plan) -> Option<(&'static str, String)> {
-        let cell = plan.cells.iter().find(|cell| cell.id == self.cell_id)?;
-        let levels = [
-            ("workload", &self.workload, Some(&cell.workload)),
-            ("arm", &self.arm, Some(&cell.arm)),
-            ("format", &self.format, cell.factors.get("format")),
-            ("granularity", &self.granularity, cell.factors.get("granularity")),
-            ("layout", &self.layout, cell.factors.get("layout")),
-            ("unpack", &self.unpack, cell.factors.get("unpack")),
-            ("unroll", &self.unroll, cell.factors.get("unroll")),
-            ("isa", &self.isa, cell.factors.get("isa")),
-            ("prefetch", &self.prefetch, cell.factors.get("prefetch")),
-            ("epilogue", &self.epilogue, cell.factors.get("epilogue")),
-            ("activations", &self.activations, cell.factors.get("activations")),
-        ];
-        let other = |(column, found, planned): &(&'static str, &String, Option<&String>)| {
-            let planned = (*planned).filter(|planned| planned != found)?;
-            Some((*column, format!("`{planned}`, as planned for this cell")))
-        };
-        if self.block >= plan.protocol.blocks {
-            return Some(("block", format!("a block of the plan, below {}", plan.protocol.blocks)));
-        }
-        levels.iter().find_map(other)
-    }
-
-    fn key(&self) -> String {
-        format!(
-            "{} of repetition {} ({:?}) of cell {} in block {} of session {}",
-            self.metric, self.repetition, self.phase, self.cell_id, self.block, self.session
-        )
-    }
-
-    fn cell_id(&self) -> &str {
-        &self.cell_id
-    }
-}
-
-impl Row for CounterRow {
-    const FILE: &'static str = "counters.csv";
-    const COLUMNS: &'static [&'static str] = &["cell_id", "counter", "value", "unit", "status", "source", "reason"];
-    const CHOICE: Option<(&'static str, &'static [&'static str])> =
-        Some(("status", &["measured", "simulated", "multiplexed", "unavailable"]));
-
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let unavailable = self.status == CounterStatus::Unavailable;
-        if self.value.is_some() == unavailable {
-            Err(("value", "empty exactly when the status is `unavailable`"))
-        } else if self.value.is_some_and(|value| !value.is_finite()) {
-            Err(("value", "a finite number"))
-        } else if unavailable && self.reason.is_empty() {
-            Err(("reason", "why the counter is unavailable"))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn key(&self) -> String {
-        format!("counter {} of cell {} from {}", self.counter, self.cell_id, self.source)
-    }
-
-    fn cell_id(&self) -> &str {
-        &self.cell_id
-    }
-}
-
-impl Row for PartialSample {
-    const FILE: &'static str = "partial.csv";
-    const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
-    const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
-
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        self.0.check()
-    }
-
-    fn key(&self) -> String {
-        self.0.key()
-    }
-
-    fn cell_id(&self) -> &str {
-        self.0.cell_id()
-    }
-}
-
-impl Row for FailureRow {
-    const FILE: &'static str = "failures.csv";
-    const COLUMNS: &'static [&'static str] = &["cell_id", "block", "reason"];
-    const CHOICE: Option<(&'static str, &'static [&'static str])> = None;
-
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if self.reason.is_empty() { Err(("reason", "why the cell failed")) } else { Ok(()) }
-    }
-
-    fn key(&self) -> String {
-        format!("failure of cell {}", self.cell_id)
-    }
-
-    fn cell_id(&self) -> &str {
-        &self.cell_id
-    }
-}
 
 /// A last line without its end: its writer was killed. It was left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -355,57 +184,8 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
         }
     }
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(json)?;
-    check_manifest(&manifest).map_err(|message| RecordError::Inconsistent { path, message })?;
+    manifest.check().map_err(|message| RecordError::Inconsistent { path, message })?;
     Ok(manifest)
-}
-
-/// Every reference inside the manifest leads somewhere, so that later code may follow it.
-fn check_manifest(manifest: &Manifest) -> Result<(), String> {
-    let plan = &manifest.plan;
-    let cells: BTreeMap<&str, &str> = plan.cells.iter().map(|c| (c.id.as_str(), c.workload.as_str())).collect();
-    if cells.len() != plan.cells.len() {
-        return Err("`plan.cells` lists a cell id twice".into());
-    }
-    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    for (at, design) in plan.designs.iter().enumerate() {
-        // Names become file names.
-        if !plain(&design.name) || plan.designs[..at].iter().any(|other| other.name == design.name) {
-            return Err(format!("design name `{}` is used twice or is not a plain name", design.name));
-        }
-    }
-    for cell in &plan.cells {
-        if !plan.workloads.iter().any(|w| w.name == cell.workload) {
-            return Err(format!(
-                "cell {} is on workload `{}`, which `plan.workloads` does not list",
-                cell.id, cell.workload
-            ));
-        }
-    }
-    if !manifest.facts.iter().map(|f| f.cell_id.as_str()).eq(plan.cells.iter().map(|c| c.id.as_str())) {
-        return Err("`facts` does not list the cells of `plan.cells` in the same order".into());
-    }
-    let confidence = plan.protocol.confidence;
-    if !(confidence > 0.0 && confidence < 1.0) {
-        return Err(format!("`plan.protocol.confidence` is {confidence}, expected 0 to 1"));
-    }
-    let margin = plan.protocol.margin;
-    if !(margin.is_finite() && margin >= 0.0) {
-        return Err(format!("`plan.protocol.margin` is {margin}, expected 0 or more"));
-    }
-    for design in &plan.designs {
-        let combined = design.combinations.iter().flat_map(|c| c.singles.iter().chain([&c.measured]));
-        for contrast in design.contrasts.iter().chain(combined) {
-            for id in [&contrast.arm, &contrast.reference] {
-                if cells.get(id.as_str()) != Some(&contrast.workload.as_str()) {
-                    return Err(format!(
-                        "design `{}`, step `{}`: `{id}` is not a cell of workload `{}`",
-                        design.name, contrast.step, contrast.workload
-                    ));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// One record as a row, or the field at fault.

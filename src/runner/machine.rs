@@ -1,6 +1,6 @@
 //! What this machine is: the fingerprint of a run, and the sizes that plans depend on.
 
-use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, env, fs, path::Path};
 
 use crate::digest::sha256;
 
@@ -70,8 +70,8 @@ pub fn environment() -> BTreeMap<String, String> {
         ("profile", Some(env!("SEPTET_PROFILE").to_owned())),
         ("rustflags", Some(env!("SEPTET_RUSTFLAGS").to_owned())),
         ("lock_sha256", Some(env!("SEPTET_LOCK_SHA256").to_owned())),
-        ("git_commit", git(&["rev-parse", "HEAD"])),
-        ("git_dirty", dirty()),
+        ("git_commit", Some(env!("SEPTET_GIT_COMMIT").to_owned())),
+        ("git_dirty", Some(env!("SEPTET_GIT_DIRTY").to_owned())),
         ("binary_sha256", binary.map(|bytes| sha256([bytes.as_slice()]))),
         ("argv", Some(env::args().skip(1).collect::<Vec<_>>().join(" "))),
         ("cpu", cpu("model name")),
@@ -96,21 +96,6 @@ pub fn environment() -> BTreeMap<String, String> {
     ];
     let text = |value: Option<String>| value.filter(|v| !v.is_empty()).unwrap_or_else(|| NOT_EXPOSED.to_owned());
     facts.into_iter().map(|(key, value)| (key.to_owned(), text(value))).collect()
-}
-
-/// `clean`, or a hash of what differs from the commit.
-fn dirty() -> Option<String> {
-    let status = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    if status.is_empty() {
-        return Some("clean".to_owned());
-    }
-    Some(format!("dirty {}", &sha256([git(&["diff", "HEAD"])?.as_bytes()])[..12]))
-}
-
-/// What git says about the folder that the program was built from, if it is a checkout.
-fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn read_trimmed(path: &Path) -> Option<String> {

@@ -1,20 +1,24 @@
 //! Measuring: from a plan to raw rows.
 //!
 //! [`session`] is the parent: it checks the arms ([`preflight`]), starts one fresh process for each
-//! [`block`], appends what finished blocks report, and can be interrupted and resumed. A block sets
+//! [`block`] and follows it (`child`), appends what finished blocks report, and can be interrupted
+//! ([`stop`]) and resumed (`resume`). A block sets
 //! up each workload once ([`stage`]) and runs every cell on it, with the read bandwidth ([`roof`])
 //! and the [`evidence`] of the operating system beside each sample. [`counters`] are a pass of
 //! their own. Nothing here computes a statistic.
 
 pub mod block;
+mod child;
 pub mod counters;
 pub mod evidence;
 pub mod machine;
 pub mod preflight;
 pub mod progress;
+mod resume;
 pub mod roof;
 pub mod session;
 pub mod stage;
+pub mod stop;
 
 use std::{io, path::PathBuf};
 
@@ -61,6 +65,13 @@ pub enum RunError {
     #[error("workload {workload} needs {needed} MiB for its copies and {available} MiB are free")]
     #[diagnostic(help("run fewer stored formats at a time, for example with -a format=w3p5"))]
     Memory { workload: String, needed: usize, available: usize },
+    /// A prompt and what continues it do not fit the context of the model.
+    #[error(
+        "workload {workload}: a prompt of {prompt} tokens and {tokens} tokens after it do not fit the model's context \
+         of {context}"
+    )]
+    #[diagnostic(help("lower `tokens` to at most {}, or shorten `prompt`", .context.saturating_sub(*.prompt)))]
+    Context { workload: String, prompt: usize, tokens: usize, context: usize },
     /// Every cell failed or was left out.
     #[error("no cell is left to run")]
     NothingToRun,

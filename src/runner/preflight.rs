@@ -11,7 +11,7 @@ use septet_kernels::{
 
 use super::{
     RunError,
-    stage::{self, Stage, Stored},
+    stage::{self, Stage, Stored, output_sha256},
 };
 use crate::{
     arm::{ActivationUse, Arm, ArmFormat, Epilogue},
@@ -29,6 +29,10 @@ const PARTS: usize = 8;
 
 /// Predictions of a quality evaluation in a quick run; all of the text otherwise.
 const QUICK_PREDICTIONS: usize = 1024;
+
+/// Measured time after which a cell needs no further repetition: the slowest arms are the steadiest.
+/// A repetition that takes as long needs no warm-up before it: what was cold is a small part.
+const ENOUGH_SECONDS: f64 = 0.1;
 
 /// What is known before the first sample.
 #[derive(Clone, Debug, Default)]
@@ -76,19 +80,29 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
             if let Some(reason) = arm.formats().iter().find_map(|&format| wrong.get(&arm.variant(format))) {
                 failed.insert(id.to_owned(), reason.clone());
             }
-            let output = stage.repeat(&mut stage.decoder(arm, 1)?)?.output;
-            let bit_equal = output == outputs[&reference_of(arm)];
+            let reference = reference_of(arm);
+            let expected = &outputs[&reference];
+            let (bit_equal, seconds) = match stage.repeat(&mut stage.decoder(arm, 1)?) {
+                Ok(repetition) => (repetition.output == *expected, repetition.seconds()),
+                Err(error) => {
+                    failed.entry(id.to_owned()).or_insert(error.to_string());
+                    (false, ENOUGH_SECONDS)
+                }
+            };
             if !bit_equal {
-                let reason = format!("output differs from {}", reference_of(arm));
-                failed.entry(id.to_owned()).or_insert(reason);
+                failed.entry(id.to_owned()).or_insert(format!("output differs from {reference}"));
             }
+            let enough = ENOUGH_SECONDS / seconds;
             let (weights, bytes) = stage.weights_and_bytes(arm);
-            let units = layers(workload);
+            let units = workload.units_of_a_token();
             let measured = quality.get(&(arm.format, arm.granularity)).cloned().unwrap_or_default();
             let facts_of_cell = CellFacts {
                 cell_id: id.to_owned(),
                 weights_per_unit: (weights / units) as u64,
                 bytes_per_unit: (bytes / units) as u64,
+                output_sha256: output_sha256(expected),
+                warm_up: enough > 1.0,
+                repetitions: enough.ceil().clamp(1.0, f64::from(workload.repetitions)) as u32,
                 quality: Quality { bit_equal: Some(bit_equal), ..measured },
             };
             facts.insert(id.to_owned(), facts_of_cell);
@@ -96,14 +110,6 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
     }
     let facts = plan.cells.iter().filter_map(|cell| facts.remove(&cell.id)).collect();
     Ok(Preflight { facts, failed })
-}
-
-/// Units (tokens, or layer-tokens) of one token of a workload.
-fn layers(workload: &Workload) -> usize {
-    match workload.source {
-        Source::Shape { layers, .. } => layers,
-        Source::Trained { .. } => 1,
-    }
 }
 
 /// The plainest arm of the same format and granularity that is not `branch`.

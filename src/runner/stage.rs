@@ -9,6 +9,7 @@ use septet_kernels::{Format, Granularity, Layout};
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
     arm::{Arm, ArmFormat},
+    digest::sha256,
     mixed::MixedFormats,
     model::{
         Checkpoint, Config, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Place, Storage, builtin,
@@ -63,6 +64,19 @@ pub struct Repetition {
     pub output: Vec<u32>,
 }
 
+impl Repetition {
+    /// Time of all its tokens.
+    pub fn seconds(&self) -> f64 {
+        self.token_ns.iter().sum::<u64>() as f64 / 1e9
+    }
+}
+
+/// SHA-256 of a repetition's output.
+pub fn output_sha256(output: &[u32]) -> String {
+    let bytes: Vec<u8> = output.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    sha256([bytes.as_slice()])
+}
+
 impl Stage {
     /// Loads or makes the weights of `workload` in the forms that `arms` need; a shape in `copies`
     /// copies, or as many as planned.
@@ -73,7 +87,7 @@ impl Stage {
         let mut wanted: Vec<Stored> = arms.iter().map(Stored::from).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let pool = Arc::new(ThreadPool::new(workload.threads).map_err(RunError::Threads)?);
+        let pool = || ThreadPool::new(workload.threads).map(Arc::new).map_err(RunError::Threads);
         let tokens = workload.tokens as usize;
         match &workload.source {
             Source::Trained { model, prompt } => {
@@ -81,14 +95,15 @@ impl Stage {
                 let prompt = checkpoint.tokenizer.encode_prompt(prompt)?;
                 let context = checkpoint.parts.config.context;
                 if prompt.len() + tokens > context {
-                    return Err(ModelError::PromptTooLong { tokens: prompt.len() + tokens, context }.into());
+                    let (workload, prompt) = (workload.name.clone(), prompt.len());
+                    return Err(RunError::Context { workload, prompt, tokens, context });
                 }
                 let stored = |stored: Stored| {
                     let storage = storage(stored, &checkpoint.parts.config)?;
                     Ok((stored, vec![checkpoint.linears.stored(storage)?]))
                 };
                 let sets = wanted.into_par_iter().map(stored).collect::<Result<_, RunError>>()?;
-                Ok(Self { parts: checkpoint.parts, sets, pool, prompt, tokens, next_copy: Cell::new(0) })
+                Ok(Self { parts: checkpoint.parts, sets, pool: pool()?, prompt, tokens, next_copy: Cell::new(0) })
             }
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
@@ -101,7 +116,7 @@ impl Stage {
                 let models = wanted.into_par_iter().map(model).collect::<Result<Vec<_>, RunError>>()?;
                 let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
                 let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
-                Ok(Self { parts, sets, pool, prompt: Vec::new(), tokens, next_copy: Cell::new(0) })
+                Ok(Self { parts, sets, pool: pool()?, prompt: Vec::new(), tokens, next_copy: Cell::new(0) })
             }
         }
     }
@@ -184,11 +199,31 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
     Ok(bytes as usize + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
 }
 
+/// Copies of a shape that exceed the last-level cache four times in every stored form, at least four.
+pub fn copies(weights: usize, fewest_bits: f64) -> usize {
+    let bytes = weights as f64 * fewest_bits / 8.0;
+    ((4 * machine::last_level_cache()) as f64 / bytes).ceil().max(4.0) as usize
+}
+
+/// SHA-256 over the weights of every trained model of the plan.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn model_hash(plan: &Plan) -> Result<String, RunError> {
+    let mut hashes = Vec::new();
+    for workload in &plan.workloads {
+        if let Source::Trained { model, .. } = &workload.source {
+            hashes.push(model_sha256(model.as_deref())?);
+        }
+    }
+    Ok(if hashes.is_empty() { "seeded weights only".to_owned() } else { hashes.join("+") })
+}
+
 /// SHA-256 of the weights of a trained model.
 ///
 /// # Errors
 /// Files that cannot be read.
-pub fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
+fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
     let Some(folder) = model else { return Ok(builtin::sha256()) };
     Ok(weights::sha256(&weights::read_shards(Path::new(folder))?))
 }

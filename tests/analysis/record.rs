@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use septet::record::store::{MANIFEST_FILE, Row};
 use septet::record::{CounterRow, Manifest, RecordError, RowWriter, Sample, read_manifest, read_rows};
+use septet::record::{rules::Row, store::MANIFEST_FILE};
 use tempfile::TempDir;
 
 use crate::synthetic::write_run;
@@ -115,6 +115,9 @@ fn errors_name_file_line_column_and_what_is_valid() {
         sample_error(|text| text.replacen("\n0,0,0,", "\n0,0,", 1)),
         sample_error(|text| text.replacen("tiny-00", "tiny-99", 1)),
         sample_error(|text| text.replacen("ns/token,", "ns/token,-", 1)),
+        sample_error(|text| text.replacen("ns/token,", "ns/byte,", 1)),
+        sample_error(|text| text.replacen(",token_time,", ",latency,", 1)),
+        sample_error(|text| text.replacen(",preempted,", ",late,", 1)),
         sample_error(again),
         sample_error(|text| text.replacen(",unit,", ",", 1)),
         sample_error(|text| text.replacen(",unit,", ",units,", 1)),
@@ -132,6 +135,10 @@ fn manifest_errors_name_the_place() {
         manifest_error(|text| text[..500].to_owned()),
         manifest_error(|text| text.replacen(&reference("tiny-00"), &reference("slice70b-00"), 1)),
         manifest_error(|text| text.replacen("\"confidence\": 0.95", "\"confidence\": 95.0", 1)),
+        manifest_error(|text| {
+            text.replacen("\"repetitions\": 2,\n      \"quality", "\"repetitions\": 0,\n      \"quality", 1)
+        }),
+        manifest_error(|text| text.replacen("\"published\": 1.4", "\"published\": -1.4", 1)),
     ];
     insta::assert_snapshot!(messages.join("\n\n"));
 }

@@ -64,7 +64,8 @@ fn verdicts_follow_the_truth() {
 #[test]
 fn a_combination_falls_short_by_what_was_injected() {
     let (_dir, report) = run(false);
-    for result in &report.analysis.combinations {
+    // Latencies are metrics of one of the two workloads only.
+    for result in report.analysis.combinations.iter().filter(|result| result.metric == TOKEN_TIME) {
         let gap = result.prediction.expect("measured").discrepancy;
         assert!((gap.ratio - SHORTFALL).abs() < 0.02 && gap.interval.high < 0.9, "{gap:?}");
     }

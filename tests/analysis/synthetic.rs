@@ -232,6 +232,9 @@ fn facts(truth: &Truth) -> CellFacts {
         cell_id: truth.cell.id.clone(),
         weights_per_unit: WEIGHTS,
         bytes_per_unit: (WEIGHTS as f64 * truth.bits / 8.0) as u64,
+        output_sha256: String::new(),
+        warm_up: true,
+        repetitions: 2,
         quality: Quality {
             bit_equal: Some(true),
             perplexity_ratio: Some(if truth.bits > 4.0 { 1.004 } else { 1.0123 }),
@@ -248,7 +251,7 @@ fn block_rows(block: u32, manifest: &Manifest, truths: &[Truth], random: &mut Pc
     let roof = 60.0 / drift;
     let mut rows = Vec::new();
     for (order, truth) in (0..).zip(truths) {
-        let unit = &manifest.plan.workloads.iter().find(|w| w.name == truth.cell.workload).expect("a workload").unit;
+        let workload = manifest.plan.workloads.iter().find(|w| w.name == truth.cell.workload).expect("a workload");
         let fastest = WEIGHTS as f64 * 3.625 / 8.0 / (BEST_SHARE * 60.0);
         for repetition in 0..=REPETITIONS {
             let phase = if repetition == 0 { Phase::Warmup } else { Phase::Measure };
@@ -256,64 +259,23 @@ fn block_rows(block: u32, manifest: &Manifest, truths: &[Truth], random: &mut Pc
             let cold = if phase == Phase::Warmup { 10.0 } else { 1.0 };
             let kernel = cold * fastest * best / truth.speed * drift * (0.01 * gaussian(random)).exp();
             let token = kernel * 1.2 * (0.003 * gaussian(random)).exp();
-            for (metric, value) in [
-                ("token_time", token),
-                ("kernel_time", kernel),
-                ("token_latency_p50", token),
-                ("token_latency_p95", token * 1.1),
-            ] {
-                rows.push(sample(block, order, &truth.cell, phase, repetition, metric, unit, value, roof));
+            for (&metric, value) in workload.metrics().iter().zip([token, kernel, token, token * 1.1]) {
+                rows.push(Sample {
+                    block,
+                    order,
+                    phase,
+                    repetition,
+                    metric: metric.to_owned(),
+                    value,
+                    roof_before: roof,
+                    roof_after: if block == 3 && order == 0 { roof * 0.8 } else { roof },
+                    flags: if block == 2 && order == 1 { "preempted" } else { "" }.into(),
+                    ..Sample::of(&truth.cell, workload)
+                });
             }
         }
     }
     rows
-}
-
-#[expect(clippy::too_many_arguments, reason = "one argument for each column that varies")]
-fn sample(
-    block: u32,
-    order: u32,
-    cell: &Cell,
-    phase: Phase,
-    repetition: u32,
-    metric: &str,
-    unit: &str,
-    value: f64,
-    roof: f64,
-) -> Sample {
-    let level = |factor: &str| cell.factors.get(factor).cloned().unwrap_or_default();
-    Sample {
-        session: 0,
-        block,
-        order,
-        cell_id: cell.id.clone(),
-        workload: cell.workload.clone(),
-        arm: cell.arm.clone(),
-        format: level("format"),
-        granularity: level("granularity"),
-        layout: level("layout"),
-        unpack: level("unpack"),
-        unroll: level("unroll"),
-        isa: level("isa"),
-        prefetch: level("prefetch"),
-        epilogue: level("epilogue"),
-        activations: level("activations"),
-        threads: 2,
-        phase,
-        repetition,
-        metric: metric.into(),
-        unit: format!("ns/{unit}"),
-        value,
-        roof_before: roof,
-        roof_after: if block == 3 && order == 0 { roof * 0.8 } else { roof },
-        flags: if block == 2 && order == 1 { "preempted" } else { "" }.into(),
-        voluntary_switches: 0,
-        involuntary_switches: 0,
-        migrations: 0,
-        minor_faults: 0,
-        major_faults: 0,
-        steal_ticks: 0,
-    }
 }
 
 fn counter_rows(truth: &Truth) -> [CounterRow; 3] {

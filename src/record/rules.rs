@@ -1,0 +1,188 @@
+//! What a row must satisfy beyond the types of its columns, by itself and beside its plan.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::row::{CounterRow, CounterStatus, FLAGS, FailureRow, PartialSample, Sample};
+use crate::plan::Plan;
+
+/// A kind of row with its own CSV file.
+pub trait Row: Serialize + DeserializeOwned {
+    /// Name of the file within a results directory.
+    const FILE: &'static str;
+    /// Columns in the order in which they are written. Readers accept any order.
+    const COLUMNS: &'static [&'static str];
+    /// The column that names one of a few things, and these.
+    const CHOICE: Option<(&'static str, &'static [&'static str])>;
+    /// What the types alone do not rule out: the column at fault and what it expects.
+    fn check(&self) -> Result<(), (&'static str, &'static str)>;
+    /// Where the row contradicts the plan: the column at fault and what the plan says. The plan has
+    /// the row's cell.
+    fn contradicts(&self, _plan: &Plan) -> Option<(&'static str, String)> {
+        None
+    }
+    /// What may be recorded only once.
+    fn key(&self) -> String;
+    /// The cell that the row is about.
+    fn cell_id(&self) -> &str;
+}
+
+impl Row for Sample {
+    const FILE: &'static str = "samples.csv";
+    const COLUMNS: &'static [&'static str] = &[
+        "session",
+        "block",
+        "order",
+        "cell_id",
+        "workload",
+        "arm",
+        "format",
+        "granularity",
+        "layout",
+        "unpack",
+        "unroll",
+        "isa",
+        "prefetch",
+        "epilogue",
+        "activations",
+        "threads",
+        "phase",
+        "repetition",
+        "metric",
+        "unit",
+        "value",
+        "roof_before",
+        "roof_after",
+        "flags",
+        "voluntary_switches",
+        "involuntary_switches",
+        "migrations",
+        "minor_faults",
+        "major_faults",
+        "steal_ticks",
+    ];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let roof = |value: f64| value.is_finite() && value >= 0.0;
+        if !(self.value.is_finite() && self.value > 0.0) {
+            Err(("value", "a positive, finite number"))
+        } else if !roof(self.roof_before) {
+            Err(("roof_before", "a finite bandwidth in GB/s, 0 or more"))
+        } else if !roof(self.roof_after) {
+            Err(("roof_after", "a finite bandwidth in GB/s, 0 or more"))
+        } else if !self.flags.split_terminator('+').all(|flag| FLAGS.contains(&flag)) {
+            Err(("flags", "nothing, or some of preempted, migrated, faulted, stolen, roof_moved joined by `+`"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn contradicts(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let cell = plan.cells.iter().find(|cell| cell.id == self.cell_id)?;
+        let workload = plan.workloads.iter().find(|workload| workload.name == cell.workload)?;
+        let (threads, planned_threads) = (self.threads.to_string(), workload.threads.to_string());
+        let unit = workload.time_unit();
+        let levels = [
+            ("workload", &self.workload, Some(&cell.workload)),
+            ("arm", &self.arm, Some(&cell.arm)),
+            ("format", &self.format, cell.factors.get("format")),
+            ("granularity", &self.granularity, cell.factors.get("granularity")),
+            ("layout", &self.layout, cell.factors.get("layout")),
+            ("unpack", &self.unpack, cell.factors.get("unpack")),
+            ("unroll", &self.unroll, cell.factors.get("unroll")),
+            ("isa", &self.isa, cell.factors.get("isa")),
+            ("prefetch", &self.prefetch, cell.factors.get("prefetch")),
+            ("epilogue", &self.epilogue, cell.factors.get("epilogue")),
+            ("activations", &self.activations, cell.factors.get("activations")),
+            ("threads", &threads, Some(&planned_threads)),
+            ("unit", &self.unit, Some(&unit)),
+        ];
+        let other = |(column, found, planned): &(&'static str, &String, Option<&String>)| {
+            let planned = (*planned).filter(|planned| planned != found)?;
+            Some((*column, format!("`{planned}`, as planned for this cell")))
+        };
+        if self.block >= plan.protocol.blocks {
+            return Some(("block", format!("a block of the plan, below {}", plan.protocol.blocks)));
+        }
+        let metrics = workload.metrics();
+        if !metrics.contains(&self.metric.as_str()) {
+            return Some(("metric", format!("one of {}", metrics.join(", "))));
+        }
+        levels.iter().find_map(other)
+    }
+
+    fn key(&self) -> String {
+        format!(
+            "{} of repetition {} ({:?}) of cell {} in block {} of session {}",
+            self.metric, self.repetition, self.phase, self.cell_id, self.block, self.session
+        )
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}
+
+impl Row for CounterRow {
+    const FILE: &'static str = "counters.csv";
+    const COLUMNS: &'static [&'static str] = &["cell_id", "counter", "value", "unit", "status", "source", "reason"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> =
+        Some(("status", &["measured", "simulated", "multiplexed", "unavailable"]));
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let unavailable = self.status == CounterStatus::Unavailable;
+        if self.value.is_some() == unavailable {
+            Err(("value", "empty exactly when the status is `unavailable`"))
+        } else if self.value.is_some_and(|value| !value.is_finite()) {
+            Err(("value", "a finite number"))
+        } else if unavailable && self.reason.is_empty() {
+            Err(("reason", "why the counter is unavailable"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn key(&self) -> String {
+        format!("counter {} of cell {} from {}", self.counter, self.cell_id, self.source)
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}
+
+impl Row for PartialSample {
+    const FILE: &'static str = "partial.csv";
+    const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.0.check()
+    }
+
+    fn key(&self) -> String {
+        self.0.key()
+    }
+
+    fn cell_id(&self) -> &str {
+        self.0.cell_id()
+    }
+}
+
+impl Row for FailureRow {
+    const FILE: &'static str = "failures.csv";
+    const COLUMNS: &'static [&'static str] = &["cell_id", "block", "reason"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = None;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.reason.is_empty() { Err(("reason", "why the cell failed")) } else { Ok(()) }
+    }
+
+    fn key(&self) -> String {
+        format!("failure of cell {}", self.cell_id)
+    }
+
+    fn cell_id(&self) -> &str {
+        &self.cell_id
+    }
+}

@@ -1,0 +1,124 @@
+//! One try at a block: its process, followed from its start to its end.
+
+#[cfg(unix)]
+use std::os::unix::process::CommandExt as _;
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use super::{RunError, block::Event, progress::Progress, stop::Stop};
+use crate::record::Sample;
+
+/// Longest silence of a block's process before it counts as hanging. The slowest cell of the
+/// largest experiment takes seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// How one try at a block ended.
+pub enum Attempt {
+    /// Every cell ran.
+    Complete(Vec<Sample>),
+    /// A cell computed something wrong, or the process died or hung while it ran.
+    Failed { cell: String, reason: String, rows: Vec<Sample> },
+    /// A signal came.
+    Interrupted(Vec<Sample>),
+}
+
+/// Which block, and what runs it.
+pub struct Attempted<'a> {
+    /// The program whose `block` command runs a block.
+    pub program: &'a Path,
+    /// Folder of the run.
+    pub dir: &'a Path,
+    pub session: u32,
+    pub block: u32,
+    /// Cells that are left out.
+    pub skip: &'a BTreeSet<String>,
+}
+
+impl Attempted<'_> {
+    /// Starts the process of the block and follows its events to the end.
+    ///
+    /// # Errors
+    /// A process that cannot be started, breaks the protocol, or dies while no cell runs.
+    pub fn run(&self, stop: &Stop, progress: &Progress) -> Result<Attempt, RunError> {
+        let block = self.block;
+        let trouble = |reason: String| RunError::Block { block, reason };
+        let mut command = Command::new(self.program);
+        command
+            .args(["block", "--block", &block.to_string(), "--session", &self.session.to_string()])
+            .args(self.skip.iter().flat_map(|cell| ["--skip", cell]))
+            .arg(self.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        // Ctrl-C goes to all processes of a terminal: only the run may take it, and then decides.
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| trouble(format!("cannot start its process: {error}")))?;
+        let output = child.stdout.take().ok_or_else(|| trouble("its process has no output".to_owned()))?;
+        stop.watch(child);
+        let (sender, events) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut rows = Vec::new();
+        let mut running = None;
+        let mut preparing = None;
+        let (mut done, mut failure, mut silent) = (false, None, false);
+        loop {
+            match events.recv_timeout(SILENCE) {
+                Ok(line) => match serde_json::from_str::<Event>(&line) {
+                    Ok(Event::Preparing(workload)) => {
+                        progress.doing(format!("block {}: {workload}", block + 1));
+                        (running, preparing) = (None, Some(workload));
+                    }
+                    Ok(Event::Started(cell)) => running = Some(cell),
+                    Ok(Event::Samples(samples)) => {
+                        rows.extend(samples);
+                        running = None;
+                        progress.step();
+                    }
+                    Ok(Event::Failed { cell, reason }) => failure = failure.or(Some((cell, reason))),
+                    Ok(Event::Done) => done = true,
+                    Err(error) => return Err(trouble(format!("its process wrote `{line}`: {error}"))),
+                },
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    silent = true;
+                    stop.kill();
+                }
+            }
+        }
+        let status = stop.wait()?;
+        // The reader ends with the pipe, which the process closed.
+        let _ = reader.join();
+        if stop.requested() {
+            return Ok(Attempt::Interrupted(rows));
+        }
+        if let Some((cell, reason)) = failure {
+            return Ok(Attempt::Failed { cell, reason, rows });
+        }
+        if done {
+            return Ok(Attempt::Complete(rows));
+        }
+        let reason = if silent {
+            format!("no sign of life for {} s", SILENCE.as_secs())
+        } else {
+            format!("its process ended early: {status}")
+        };
+        match (running, preparing) {
+            (Some(cell), _) => Ok(Attempt::Failed { cell, reason, rows }),
+            (None, Some(workload)) => Err(trouble(format!("{reason}, while it made the weights of {workload}"))),
+            (None, None) => Err(trouble(reason)),
+        }
+    }
+}
