@@ -39,6 +39,12 @@ impl Axis {
         Self { name: L::AXIS, compiled: false, levels: described::<L> }
     }
 
+    /// Whether a level stands in the names of kernels: all levels of a compiled axis do but `mixed`,
+    /// which chooses among the others for each tensor.
+    pub fn names_kernels(&self, level: &str) -> bool {
+        self.compiled && level != ArmFormat::Mixed.name()
+    }
+
     /// Name and one-line description of each level.
     pub fn levels(&self) -> Vec<(&'static str, &'static str)> {
         (self.levels)()

@@ -210,7 +210,7 @@ impl Args {
         if threads == 0 {
             return Err(model::Error::Zero { what: "the number of threads", found: 0 });
         }
-        let pool = ThreadPool::new(threads).map_err(|source| model::Error::Threads { threads, source })?;
+        let pool = ThreadPool::new(threads).map_err(|cause| model::Error::Threads { threads, cause })?;
         let positions = prompt.saturating_add(self.max_tokens.max(1));
         Decoder::new(Arc::clone(&model.parts), vec![linears], Execution::fast(Arc::new(pool)), positions)
     }

@@ -50,6 +50,8 @@ struct AxisRow {
 struct LevelRow {
     name: &'static str,
     about: &'static str,
+    /// Whether there are kernels of this level; `mixed` chooses among the kernels of other levels.
+    has_kernels: bool,
 }
 
 #[derive(Serialize)]
@@ -70,7 +72,11 @@ impl Listing {
         let axes = AXES.iter().map(|axis| AxisRow {
             name: axis.name,
             compiled: axis.compiled,
-            levels: axis.levels().into_iter().map(|(name, about)| LevelRow { name, about }).collect(),
+            levels: axis
+                .levels()
+                .into_iter()
+                .map(|(name, about)| LevelRow { name, about, has_kernels: axis.names_kernels(name) })
+                .collect(),
         });
         let kernels = registry::kernels().iter().filter(|kernel| selection.holds(kernel.variant)).map(|kernel| {
             let unavailable = kernel.bind().err().map(|missing| missing.to_string());
@@ -89,10 +95,15 @@ impl Listing {
     }
 
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
-        for (title, compiled) in [("Compiled axes", true), ("Data axes, for any kernel", false)] {
+        for (title, compiled, has_kernels) in [
+            ("Compiled axes", true, true),
+            ("Chosen among compiled levels, for each tensor", true, false),
+            ("Data axes, for any kernel", false, false),
+        ] {
             writeln!(out, "{title}")?;
             for axis in self.axes.iter().filter(|axis| axis.compiled == compiled) {
-                for (i, level) in axis.levels.iter().enumerate() {
+                let levels = axis.levels.iter().filter(|level| level.has_kernels == has_kernels);
+                for (i, level) in levels.enumerate() {
                     let name = if i == 0 { axis.name } else { "" };
                     writeln!(out, "  {name:12} {:14} {}", level.name, level.about)?;
                 }

@@ -7,7 +7,7 @@ use septet_kernels::{Level, Variant};
 use thiserror::Error;
 
 use crate::{
-    arm::Arm,
+    arm::{Arm, ArmFormat},
     axis::{AXES, Axis},
     nearest::nearest,
 };
@@ -71,10 +71,12 @@ impl Selection {
         self.0.iter().all(|(axis, chosen)| factors.get(*axis).is_some_and(|level| chosen.contains(&level.as_str())))
     }
 
-    /// Whether the point lies in the selection.
+    /// Whether the point lies in the selection; `format=mixed` selects the formats that it chooses among.
     pub fn holds(&self, variant: Variant) -> bool {
         let Variant { format, layout, unpack, unroll, isa } = variant;
-        self.allows(format) && self.allows(layout) && self.allows(unpack) && self.allows(unroll) && self.allows(isa)
+        let mut formats = ArmFormat::ALL.iter().filter(|level| self.allows(**level));
+        let has_format = formats.any(|level| level.formats().contains(&format));
+        has_format && self.allows(layout) && self.allows(unpack) && self.allows(unroll) && self.allows(isa)
     }
 }
 
@@ -161,6 +163,15 @@ mod tests {
         assert!(!selection.allows(Unpack::Branch) && !selection.allows(Isa::Avx2));
         assert!(selection.holds("gemv/w3/dense/lut/u4/scalar".parse().unwrap()));
         assert!(!selection.holds("gemv/w3/dense/lut/u4/avx2".parse().unwrap()));
+    }
+
+    #[test]
+    fn mixed_selects_the_formats_that_it_chooses_among() {
+        let [w3, w4] = ["gemv/w3/dense/lut/u4/avx2", "gemv/w4/dense/lut/u4/avx2"].map(|name| name.parse().unwrap());
+        let mixed = select(&["format=mixed"]).unwrap();
+        assert!(mixed.holds(w3) && mixed.holds(w4));
+        let one = select(&["format=w4"]).unwrap();
+        assert!(!one.holds(w3) && one.holds(w4));
     }
 
     #[test]

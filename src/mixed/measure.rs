@@ -58,6 +58,6 @@ fn quantized(format: Format) -> Storage {
 
 /// A decoder on the calling thread alone.
 fn decoder(model: &Checkpoint, linears: LinearSet) -> Result<Decoder, Error> {
-    let pool = ThreadPool::new(1).map_err(|source| Error::Threads { threads: 1, source })?;
+    let pool = ThreadPool::new(1).map_err(|cause| Error::Threads { threads: 1, cause })?;
     Decoder::new(Arc::clone(&model.parts), vec![linears], Execution::fast(Arc::new(pool)), WINDOW)
 }

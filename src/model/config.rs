@@ -72,7 +72,7 @@ impl Config {
     /// For anything but a `LlamaForCausalLM` without biases and without RoPE scaling, and for
     /// dimensions that do not fit together.
     pub fn parse(json: &[u8], file: &Path) -> Result<Self, Error> {
-        let object = serde_json::from_slice(json).map_err(|source| Error::Json { file: file.to_owned(), source })?;
+        let object = serde_json::from_slice(json).map_err(|cause| Error::Json { file: file.to_owned(), cause })?;
         let keys = Keys { file, object };
         keys.check_architecture()?;
 
@@ -97,6 +97,7 @@ impl Config {
             return Err(keys.unsupported("head_dim", head_dim, "an even number".to_owned()));
         }
         let vocab = keys.dimension("vocab_size")?;
+        let token_id = format!("a token id below vocab_size = {vocab}");
         let config = Self {
             hidden,
             ffn: keys.dimension("intermediate_size")?,
@@ -108,9 +109,9 @@ impl Config {
             context: keys.dimension("max_position_embeddings")?,
             norm_eps: keys.positive("rms_norm_eps")? as f32,
             rope_theta: keys.rope_theta()?,
-            tied_head: keys.optional("tie_word_embeddings")?.unwrap_or(false),
-            bos: keys.optional("bos_token_id")?,
-            eos: match keys.optional("eos_token_id")? {
+            tied_head: keys.optional("tie_word_embeddings", "true or false")?.unwrap_or(false),
+            bos: keys.optional("bos_token_id", &token_id)?,
+            eos: match keys.optional("eos_token_id", &format!("{token_id}, or a list of such ids"))? {
                 None => Vec::new(),
                 Some(OneOrMany::One(id)) => vec![id],
                 Some(OneOrMany::Many(ids)) => ids,
@@ -118,7 +119,7 @@ impl Config {
         };
         for (key, ids) in [("bos_token_id", config.bos.as_slice()), ("eos_token_id", &config.eos)] {
             if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
-                return Err(keys.unsupported(key, id, format!("below vocab_size = {vocab}")));
+                return Err(keys.unsupported(key, id, token_id));
             }
         }
         Ok(config)
@@ -128,13 +129,10 @@ impl Config {
 impl Keys<'_> {
     /// Refuses what the decoder would silently compute wrong.
     fn check_architecture(&self) -> Result<(), Error> {
-        let architectures: Vec<String> = self.required("architectures")?;
+        let valid = format!("[\"{ARCHITECTURE}\"]");
+        let architectures: Vec<String> = self.required("architectures", &valid)?;
         if architectures != [ARCHITECTURE] {
-            return Err(self.unsupported(
-                "architectures",
-                format!("{architectures:?}"),
-                format!("[\"{ARCHITECTURE}\"]"),
-            ));
+            return Err(self.unsupported("architectures", format!("{architectures:?}"), valid));
         }
         for (key, valid) in [
             ("hidden_act", Value::from("silu")),
@@ -179,14 +177,15 @@ impl Keys<'_> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
-    fn optional<T: serde::de::DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, Error> {
+    /// A value that may be left out; `valid` says what it may be.
+    fn optional<T: serde::de::DeserializeOwned>(&self, key: &'static str, valid: &str) -> Result<Option<T>, Error> {
         self.present(key)
-            .map(|value| T::deserialize(value).map_err(|error| self.unsupported(key, value, error.to_string())))
+            .map(|value| T::deserialize(value).map_err(|_| self.unsupported(key, value, valid.to_owned())))
             .transpose()
     }
 
-    fn required<T: serde::de::DeserializeOwned>(&self, key: &'static str) -> Result<T, Error> {
-        self.optional(key)?.ok_or_else(|| Error::MissingKey {
+    fn required<T: serde::de::DeserializeOwned>(&self, key: &'static str, valid: &str) -> Result<T, Error> {
+        self.optional(key, valid)?.ok_or_else(|| Error::MissingKey {
             file: self.file.to_owned(),
             key,
             architecture: ARCHITECTURE,
@@ -195,16 +194,18 @@ impl Keys<'_> {
 
     /// A size: at least 1, and small enough that products of sizes can not overflow.
     fn dimension(&self, key: &'static str) -> Result<usize, Error> {
-        match self.required::<f64>(key)? {
+        let valid = "an integer from 1 to 2^24";
+        match self.required::<f64>(key, valid)? {
             value if (1.0..=16_777_216.0).contains(&value) && value.fract() == 0.0 => Ok(value as usize),
-            value => Err(self.unsupported(key, value, "an integer from 1 to 2^24".to_owned())),
+            value => Err(self.unsupported(key, value, valid.to_owned())),
         }
     }
 
     fn positive(&self, key: &'static str) -> Result<f64, Error> {
-        match self.required::<f64>(key)? {
+        let valid = "a positive number";
+        match self.required::<f64>(key, valid)? {
             value if value > 0.0 && value.is_finite() => Ok(value),
-            value => Err(self.unsupported(key, value, "a positive number".to_owned())),
+            value => Err(self.unsupported(key, value, valid.to_owned())),
         }
     }
 
@@ -263,9 +264,22 @@ mod tests {
             ("rope_parameters", serde_json::json!({"rope_type": "yarn", "rope_theta": 1e4})),
             ("rms_norm_eps", Value::from(-1.0)),
             ("bos_token_id", Value::from(2048)),
+            ("eos_token_id", Value::from("</s>")),
+            ("eos_token_id", Value::from(-1)),
+            ("eos_token_id", serde_json::json!([0, 2048])),
         ] {
             let message = parse_with(key, value.clone()).expect_err(&format!("{key} = {value}")).to_string();
             assert!(message.contains(&format!("`{key}`")), "{message}");
         }
+    }
+
+    #[test]
+    fn a_bad_token_id_says_what_is_valid() {
+        let error = parse_with("eos_token_id", Value::from("</s>")).expect_err("a word");
+        assert_eq!(
+            error.to_string(),
+            "config.json: key `eos_token_id` is \"</s>\"; supported: a token id below vocab_size = 2048, or a list of \
+             such ids"
+        );
     }
 }

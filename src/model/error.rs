@@ -8,14 +8,21 @@ use thiserror::Error;
 
 use super::linear::Place;
 
-/// A model that can not be loaded, or an input that it can not process.
+/// A model that can not be loaded, or an input that it can not process. Messages are complete: causes are
+/// part of them and not chained.
 #[derive(Debug, Error)]
 pub enum Error {
-    #[error("{}: {source}; a model folder holds config.json, tokenizer.json and *.safetensors", .file.display())]
-    Read { file: PathBuf, source: io::Error },
+    #[error("{}: {cause}; a model folder holds config.json, tokenizer.json and *.safetensors", .file.display())]
+    Read { file: PathBuf, cause: io::Error },
 
-    #[error("{}: not valid JSON for this file: {source}", .file.display())]
-    Json { file: PathBuf, source: serde_json::Error },
+    #[error("{}: GGUF is not read by this version; give the folder of the Hugging Face checkpoint that it was made from: config.json, tokenizer.json and *.safetensors", .file.display())]
+    Gguf { file: PathBuf },
+
+    #[error("{} is a file; give the folder that holds config.json, tokenizer.json and *.safetensors", .file.display())]
+    NotAFolder { file: PathBuf },
+
+    #[error("{}: not valid JSON for this file: {cause}", .file.display())]
+    Json { file: PathBuf, cause: serde_json::Error },
 
     #[error("{}: key `{key}` is {found}; supported: {valid}", .file.display())]
     Config { file: PathBuf, key: &'static str, found: String, valid: String },
@@ -44,8 +51,8 @@ pub enum Error {
     #[error("{place} has (rows, columns) {found:?}, the model has {expected:?}: they belong to different models")]
     LinearShape { place: Place, found: (usize, usize), expected: (usize, usize) },
 
-    #[error("{place} can not be quantized: {source}")]
-    Quantize { place: Place, source: QuantizeError },
+    #[error("{place} can not be quantized: {cause}")]
+    Quantize { place: Place, cause: QuantizeError },
 
     #[error("there is no kernel `{variant}`: {reason}; `bench list` shows the kernels that exist")]
     NoKernel { variant: Variant, reason: &'static str },
@@ -85,6 +92,6 @@ pub enum Error {
     #[error("{what} is {found}; it must be at least 1")]
     Zero { what: &'static str, found: usize },
 
-    #[error("can not start {threads} threads: {source}; ask for fewer")]
-    Threads { threads: usize, source: io::Error },
+    #[error("can not start {threads} threads: {cause}; ask for fewer")]
+    Threads { threads: usize, cause: io::Error },
 }

@@ -207,7 +207,7 @@ impl LinearSet {
         self.try_map(|place, linear| match linear {
             Linear::Quantized(_) => Ok(linear.clone()),
             Linear::F32(matrix) => {
-                Linear::from_matrix(matrix, storage(place)).map_err(|source| Error::Quantize { place, source })
+                Linear::from_matrix(matrix, storage(place)).map_err(|cause| Error::Quantize { place, cause })
             }
         })
     }

@@ -55,6 +55,7 @@ impl Checkpoint {
     /// For files that are missing, malformed, unsupported or that do not belong together; each
     /// names the file and the key or tensor.
     pub fn load(folder: &Path) -> Result<Self, Error> {
+        weights::check_folder(folder)?;
         let config = weights::read(&folder.join("config.json"))?;
         let tokenizer = weights::read(&folder.join("tokenizer.json"))?;
         let shards = weights::read_shards(folder)?;

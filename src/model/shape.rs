@@ -161,7 +161,7 @@ impl ShapeModel {
                 // Each matrix has a seed of its own: the seed itself is the embedding's.
                 let number = 1 + (layer * Role::ALL.len() + role as usize) as u64;
                 random_linear(shape, storage(place), SplitMix64::new(seed ^ number << 32).next())
-                    .map_err(|source| Error::Quantize { place, source })
+                    .map_err(|cause| Error::Quantize { place, cause })
             })?);
         }
         // Gigabytes of fresh pages: every core takes its share of the faults.

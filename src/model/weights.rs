@@ -66,19 +66,19 @@ pub type Shard = (PathBuf, Cow<'static, [u8]>);
 ///
 /// # Errors
 ///
-/// When there is neither `model.safetensors` nor an index, or a file that the index names can not
-/// be read.
+/// When `folder` is a file, when there is neither `model.safetensors` nor an index, or when a file
+/// that the index names can not be read.
 pub fn read_shards(folder: &Path) -> Result<Vec<Shard>, Error> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: std::collections::BTreeMap<String, PathBuf>,
     }
 
+    check_folder(folder)?;
     let index = folder.join(INDEX_FILE);
     let names = if index.exists() {
         let json = read(&index)?;
-        let Index { weight_map } =
-            serde_json::from_slice(&json).map_err(|source| Error::Json { file: index, source })?;
+        let Index { weight_map } = serde_json::from_slice(&json).map_err(|cause| Error::Json { file: index, cause })?;
         weight_map.into_values().collect()
     } else {
         BTreeSet::from([PathBuf::from(SINGLE_FILE)])
@@ -98,9 +98,20 @@ pub fn sha256(shards: &[Shard]) -> String {
     digest::sha256(shards.iter().map(|(_, bytes)| bytes.as_ref()))
 }
 
+/// Refuses the path of a file, which is easily taken for the model.
+pub(super) fn check_folder(folder: &Path) -> Result<(), Error> {
+    if folder.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) && !folder.is_dir() {
+        return Err(Error::Gguf { file: folder.to_owned() });
+    }
+    if folder.is_file() {
+        return Err(Error::NotAFolder { file: folder.to_owned() });
+    }
+    Ok(())
+}
+
 /// Reads a file, or says which one could not be read.
 pub(super) fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(|source| Error::Read { file: file.to_owned(), source })
+    std::fs::read(file).map_err(|cause| Error::Read { file: file.to_owned(), cause })
 }
 
 /// Takes the tensors that `config` asks for out of `shards`.
@@ -243,5 +254,12 @@ mod tests {
             assert_eq!(upcast(dtype, &bytes), Some(vec![value]), "{dtype:?}");
         }
         assert_eq!(upcast(Dtype::I8, &[1]), None);
+    }
+
+    #[test]
+    fn files_are_no_model_folders() {
+        assert!(matches!(read_shards(Path::new("/nowhere/model.GGUF")), Err(Error::Gguf { .. })));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny/model.safetensors");
+        assert!(matches!(read_shards(&file), Err(Error::NotAFolder { .. })));
     }
 }

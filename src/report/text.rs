@@ -18,16 +18,12 @@ pub fn effect(effect: &Effect) -> String {
     format!("{:.digits$} [{interval}]", effect.ratio)
 }
 
-/// A ratio: a tenth of a percent is visible near one, where it matters.
-pub fn ratio(value: f64) -> String {
-    format!("{value:.*}", decimals(value))
-}
-
 /// A published factor, with the digits that it was published with.
 pub fn published(factor: f64) -> String {
     format!("{factor}")
 }
 
+/// Of a ratio: a tenth of a percent is visible near one, where it matters.
 fn decimals(ratio: f64) -> usize {
     match ratio {
         _ if ratio < 2.0 => 3,
@@ -113,7 +109,7 @@ mod tests {
             [0.0, 0.012_345, 1.234, 12.34, 123.4, 1_234.5].map(significant),
             ["0.00", "0.0123", "1.23", "12.3", "123", "1234"]
         );
-        assert_eq!([1.0042, 1.5, 0.912, 4.004, 25.31].map(ratio), ["1.004", "1.500", "0.912", "4.00", "25.3"]);
+        assert_eq!([1.0042, 1.5, 0.912, 4.004, 25.31].map(decimals), [3, 3, 3, 2, 1]);
         assert_eq!([0.95, 0.07, 0.955].map(percent), ["95%", "7%", "95.5%"]);
         assert_eq!([0.0, 0.0123].map(p_value), ["<0.001", "0.012"]);
         let unbounded = Interval { low: 0.0, high: f64::INFINITY };

@@ -13,9 +13,9 @@ use thiserror::Error;
 #[derive(Debug, Error, Diagnostic)]
 pub enum SpecError {
     /// The file cannot be read.
-    #[error("cannot read the experiment {path}: {source}")]
+    #[error("cannot read the experiment {path}: {cause}")]
     #[diagnostic(help("experiments ship in `experiments/`; `bench run experiments/ablation.toml` runs the main one"))]
-    Unreadable { path: PathBuf, source: io::Error },
+    Unreadable { path: PathBuf, cause: io::Error },
     /// Bytes that are no text.
     #[error("{path}:{line}: found bytes that are not UTF-8, expected TOML, which is UTF-8 text")]
     NotText { path: PathBuf, line: usize },

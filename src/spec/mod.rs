@@ -141,7 +141,7 @@ impl Spec {
     /// The file cannot be read, is not text, is not TOML, or has unknown, missing or mistyped keys: named with
     /// their place.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
-        let bytes = fs::read(path).map_err(|source| SpecError::Unreadable { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|cause| SpecError::Unreadable { path: path.to_owned(), cause })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();

@@ -15,9 +15,10 @@ const PADDING: f64 = 0.06;
 const LEAST_SPAN: f64 = 1.1;
 
 impl LogAxis {
-    /// Covers one and all values, which are positive.
-    pub fn covering(values: impl Iterator<Item = f64>) -> LogAxis {
+    /// Covers one and all values, which are positive, but goes at most a factor of `limit` from one.
+    pub fn covering(values: impl Iterator<Item = f64>, limit: f64) -> LogAxis {
         let (low, high) = values.fold((1.0_f64, 1.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+        let (low, high) = (low.max(1.0 / limit), high.min(limit));
         let grow = (LEAST_SPAN / (high / low)).max(1.0).sqrt();
         let (low, high) = ((low / grow).ln(), (high * grow).ln());
         let room = PADDING * (high - low);
@@ -29,6 +30,11 @@ impl LogAxis {
         ((ratio.ln() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
+    /// Whether a ratio has a place of its own.
+    pub fn holds(self, ratio: f64) -> bool {
+        (self.low..=self.high).contains(&ratio.ln())
+    }
+
     /// The finest set of round ticks whose labels keep their distance on an axis of this width.
     pub fn ticks(self, width: f64, em: f64) -> Vec<f64> {
         let fits = |ticks: &Vec<f64>| {
@@ -37,7 +43,7 @@ impl LogAxis {
                 (self.position(pair[1]) - self.position(pair[0])) * width >= room
             })
         };
-        let inside = |tick: &f64| (self.low..=self.high).contains(&tick.ln());
+        let inside = |tick: &f64| self.holds(*tick);
         let regular = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5].into_iter().map(|step: f64| {
             let last = (self.high.exp() / step).floor() as u32;
             (1..=last.min(2000)).map(|n| f64::from(n) * step).filter(inside).collect::<Vec<f64>>()
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn ratios_and_inverses_are_equally_far_from_one() {
-        let axis = LogAxis::covering([0.5, 2.0].into_iter());
+        let axis = LogAxis::covering([0.5, 2.0].into_iter(), f64::INFINITY);
         let [half, one, double] = [0.5, 1.0, 2.0].map(|ratio| axis.position(ratio));
         assert!((double - one - (one - half)).abs() < 1e-12);
         assert!(half > 0.0 && double < 1.0);
@@ -71,10 +77,17 @@ mod tests {
     #[test]
     fn ticks_are_round_and_apart() {
         let labels = |values: [f64; 2], width: f64| -> Vec<String> {
-            LogAxis::covering(values.into_iter()).ticks(width, 11.0).into_iter().map(label).collect()
+            LogAxis::covering(values.into_iter(), f64::INFINITY).ticks(width, 11.0).into_iter().map(label).collect()
         };
         assert_eq!(labels([0.97, 1.02], 200.0), ["0.96", "0.98", "1", "1.02", "1.04"]);
         assert_eq!(labels([0.8, 4.0], 200.0), ["0.8", "1", "1.5", "2", "3", "4"]);
         assert!(labels([0.5, 100.0], 120.0).len() >= 3);
+    }
+
+    #[test]
+    fn a_limit_ends_the_axis() {
+        let axis = LogAxis::covering([0.9, 68.0].into_iter(), 2.5);
+        assert!(axis.holds(0.9) && axis.holds(2.5) && !axis.holds(68.0));
+        assert_eq!([axis.position(68.0), axis.position(0.01)], [1.0, 0.0]);
     }
 }

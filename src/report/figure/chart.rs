@@ -2,7 +2,9 @@
 
 use plotters::style::RGBColor;
 
+use super::axis::LogAxis;
 use crate::report::grid::Grid;
+use crate::report::text;
 use crate::stats::Interval;
 use crate::stats::contrast::Effect;
 
@@ -18,6 +20,8 @@ pub struct IntervalChart {
     pub caveat: Option<String>,
     /// What the axis measures.
     pub axis: String,
+    /// The factor that the axis goes from one at most; marks beyond become arrows at its end.
+    pub limit: f64,
     /// Titles of the panels, from left to right.
     pub panels: Vec<String>,
     pub rows: Vec<Row>,
@@ -42,8 +46,8 @@ pub enum Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PanelCell {
     pub marks: Vec<Mark>,
-    /// The number in words, at the right edge.
-    pub text: String,
+    /// Why there is no number, in words.
+    pub missing: String,
 }
 
 /// A ratio, with an interval if it was measured.
@@ -52,6 +56,8 @@ pub struct Mark {
     pub series: Series,
     pub value: f64,
     pub interval: Option<Interval>,
+    /// The number and its interval as printed beside the plot.
+    pub text: String,
 }
 
 /// A kind of mark, as in the legend.
@@ -60,7 +66,7 @@ pub struct Series {
     pub name: &'static str,
     pub color: RGBColor,
     pub shape: Shape,
-    /// Lines above (negative) or below the middle of the row.
+    /// Lines of text above (negative) or below the middle of the row.
     pub lane: f64,
 }
 
@@ -77,12 +83,13 @@ pub enum Shape {
 impl Series {
     /// A measured effect as a mark.
     pub fn effect(self, effect: &Effect) -> Mark {
-        Mark { series: self, value: effect.ratio, interval: Some(effect.interval) }
+        let text = format!("×{}", text::effect(effect));
+        Mark { series: self, value: effect.ratio, interval: Some(effect.interval), text }
     }
 
-    /// A ratio from elsewhere as a mark.
-    pub fn point(self, value: f64) -> Mark {
-        Mark { series: self, value, interval: None }
+    /// A published factor as a mark.
+    pub fn published(self, factor: f64) -> Mark {
+        Mark { series: self, value: factor, interval: None, text: format!("×{}", text::published(factor)) }
     }
 }
 
@@ -109,8 +116,20 @@ impl IntervalChart {
         self.marks().is_empty()
     }
 
+    /// The axis that all panels share.
+    pub fn log_axis(&self) -> LogAxis {
+        LogAxis::covering(self.values().into_iter(), self.limit)
+    }
+
+    /// The small print, with what arrows mean where there is one.
+    pub fn small_print(&self, axis: LogAxis) -> Vec<String> {
+        let beyond = self.marks().into_iter().any(|(_, _, _, mark)| !axis.holds(mark.value));
+        let arrows = beyond.then(|| "Arrow: beyond the end of the axis; its number stands beside it.".to_owned());
+        self.notes.iter().cloned().chain(arrows).collect()
+    }
+
     /// Every number that the axis has to reach.
-    pub fn values(&self) -> Vec<f64> {
+    fn values(&self) -> Vec<f64> {
         let reach = |mark: &Mark| {
             let ends = mark.interval.filter(|interval| interval.is_bounded());
             let ends = ends.map(|interval| [interval.low, interval.high]);

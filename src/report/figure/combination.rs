@@ -1,18 +1,19 @@
 //! The product of single speed-ups beside what they give together.
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
-use super::palette::{BLUE, INK, ORANGE};
+use super::palette::{BLUE, GREEN, INK, ORANGE};
 use super::{Figure, panel_title};
 use crate::report::analysis::{Analysis, CombinationResult};
 use crate::report::metric::TOKEN_TIME;
+use crate::report::table::combinations::Reading;
 use crate::report::table::notes;
 use crate::report::text;
 
 const PREDICTED: Series =
-    Series { name: "predicted: product of the singles", color: ORANGE, shape: Shape::HollowSquare, lane: -0.6 };
-const MEASURED: Series = Series { name: "measured together", color: BLUE, shape: Shape::Disc, lane: 0.6 };
-
-const PUBLISHED: Series = Series { name: "published", color: INK, shape: Shape::HollowDiamond, lane: 0.0 };
+    Series { name: "predicted: product of the singles", color: ORANGE, shape: Shape::HollowSquare, lane: -1.5 };
+const MEASURED: Series = Series { name: "measured together", color: BLUE, shape: Shape::Disc, lane: -0.5 };
+const PUBLISHED: Series = Series { name: "published", color: INK, shape: Shape::HollowDiamond, lane: 0.5 };
+const GAP: Series = Series { name: "measured / predicted", color: GREEN, shape: Shape::Square, lane: 1.5 };
 
 /// Combinations of all designs, in the pipeline.
 pub struct Combination;
@@ -42,14 +43,13 @@ impl Figure for Combination {
         vec![IntervalChart {
             name: "combination".to_owned(),
             title: "Do single speed-ups multiply?".to_owned(),
-            message: "Whole pipeline. The number is measured / predicted: below ×1, the combination gives less than \
-                      its parts promise."
-                .to_owned(),
+            message: message(&results, analysis.manifest.plan.protocol.margin),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
-            axis: "speed-up over the common reference (log scale; right of 1 is faster)".to_owned(),
+            axis: "speed-up over the common reference; measured / predicted (log scale)".to_owned(),
+            limit: f64::INFINITY,
             panels: workloads.iter().map(panel_title).collect(),
             rows: designs.iter().map(row).collect(),
-            legend: vec![PREDICTED, MEASURED, PUBLISHED],
+            legend: vec![PREDICTED, MEASURED, PUBLISHED, GAP],
             notes: notes::figure(analysis),
         }]
     }
@@ -60,10 +60,27 @@ fn panel_cell(result: &CombinationResult) -> PanelCell {
         Some(prediction) => PanelCell {
             marks: [PREDICTED.effect(&prediction.predicted), MEASURED.effect(&prediction.measured)]
                 .into_iter()
-                .chain(result.combination.measured.published.map(|factor| PUBLISHED.point(factor)))
+                .chain(result.combination.measured.published.map(|factor| PUBLISHED.published(factor)))
+                .chain([GAP.effect(&prediction.discrepancy)])
                 .collect(),
-            text: format!("×{}", text::ratio(prediction.discrepancy.ratio)),
+            missing: String::new(),
         },
-        None => PanelCell { marks: Vec::new(), text: "missing".to_owned() },
+        None => PanelCell { marks: Vec::new(), missing: "missing or left out".to_owned() },
     }
+}
+
+/// How many combinations give more, less, or what their parts promise.
+fn message(results: &[&CombinationResult], margin: f64) -> String {
+    let gaps = results.iter().filter_map(|result| Some(result.prediction?.discrepancy.interval));
+    let readings: Vec<Reading> = gaps.map(|gap| Reading::of(gap, margin)).collect();
+    let count = |reading: Reading| readings.iter().filter(|found| **found == reading).count();
+    format!(
+        "Whole pipeline, together against the product of the singles: {} more, {} less, {} equal within {}, {} \
+         inconclusive.",
+        count(Reading::More),
+        count(Reading::Less),
+        count(Reading::Equal),
+        text::percent(margin),
+        count(Reading::Inconclusive),
+    )
 }

@@ -7,7 +7,7 @@ use plotters_backend::text_anchor::HPos;
 
 use super::axis::label;
 use super::chart::{IntervalChart, Mark, Row, Series, Shape};
-use super::layout::{Band, EM, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, PanelSpan, TITLE_EM, lane};
+use super::layout::{Band, EM, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, NUMBER_INDENT, PanelSpan, TITLE_EM, lane};
 use super::lettering::Lettering;
 use super::palette::{GUIDE, INK, PAPER, SOFT_INK, STRIPE, VERMILLION};
 
@@ -112,28 +112,40 @@ impl<B: DrawingBackend> Canvas<B> {
                 for (panel, cell) in layout.panels.iter().zip(cells) {
                     for mark in &cell.marks {
                         self.interval(mark, panel, band, layout)?;
+                        let y = lane(band, mark.series.lane);
+                        self.mark(mark.series, (panel.numbers, y))?;
+                        self.text(&mark.text, (panel.numbers + NUMBER_INDENT, y), HPos::Left, EM, INK)?;
                     }
-                    let middle = (band.top + band.bottom) / 2.0;
-                    self.text(&cell.text, (panel.text_right, middle), HPos::Right, EM, INK)?;
+                    let missing = (panel.numbers + NUMBER_INDENT, lane(band, 0.0));
+                    self.text(&cell.missing, missing, HPos::Left, EM, SOFT_INK)?;
                 }
                 Ok(())
             }
         }
     }
 
-    /// A mark over its interval, whose caps are drawn where the mark does not hide them; an unbounded
-    /// interval runs through the whole panel.
+    /// A mark over its interval, whose caps are drawn where they lie on the axis and the mark does not
+    /// hide them; an unbounded interval runs through the whole panel. An arrow for a mark beyond the axis.
     fn interval(&self, mark: &Mark, panel: &PanelSpan, band: &Band, layout: &Layout) -> Result<(), String> {
         let y = lane(band, mark.series.lane);
         if let Some(interval) = mark.interval {
             let (low, high) = (panel.x(layout, interval.low), panel.x(layout, interval.high));
             self.line((low, y), (high, y), mark.series.color, THICK)?;
             let middle = panel.x(layout, mark.value);
-            for end in [low, high].into_iter().filter(|end| (end - middle).abs() > 1.3 * MARK) {
-                self.line((end, y - MARK), (end, y + MARK), mark.series.color, THICK)?;
+            for end in [interval.low, interval.high].into_iter().filter(|end| layout.axis.holds(*end)) {
+                let x = panel.x(layout, end);
+                if (x - middle).abs() > 1.3 * MARK {
+                    self.line((x, y - MARK), (x, y + MARK), mark.series.color, THICK)?;
+                }
             }
         }
-        self.mark(mark.series, (panel.x(layout, mark.value), y))
+        let x = panel.x(layout, mark.value);
+        if layout.axis.holds(mark.value) {
+            self.mark(mark.series, (x, y))
+        } else {
+            let back = x - 2.0 * MARK * mark.value.ln().signum();
+            self.polygon(vec![(x, y), (back, y - MARK), (back, y + MARK)], mark.series.color)
+        }
     }
 
     fn mark(&self, series: Series, (x, y): (f64, f64)) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, NEUTRAL, VERMILLION};
-use super::{Figure, find, panel_title, steps};
+use super::{Figure, STEP_LIMIT, find, panel_title, steps};
 use crate::plan::{Design, DesignKind, Workload};
 use crate::report::analysis::Analysis;
 use crate::report::metric::TOKEN_TIME;
@@ -28,6 +28,7 @@ impl Figure for Forest {
             message: message(analysis),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the reference (log scale; right of 1 is faster)".to_owned(),
+            limit: STEP_LIMIT,
             panels: workloads.iter().map(panel_title).collect(),
             rows: designs.into_iter().flat_map(|design| group(analysis, design)).collect(),
             legend: vec![IMPROVEMENT, REGRESSION, EQUIVALENT, INCONCLUSIVE],
@@ -81,11 +82,10 @@ fn panel_cell(analysis: &Analysis, design: &Design, step: &str, workload: &Workl
     };
     let outcome = analysis.outcome(&design.name, contrast, TOKEN_TIME);
     match outcome.citable() {
-        Some(judged) => PanelCell {
-            marks: vec![series(judged.verdict).effect(&judged.effect)],
-            text: format!("×{}", text::ratio(judged.effect.ratio)),
-        },
-        None => PanelCell { marks: Vec::new(), text: outcome.word() },
+        Some(judged) => {
+            PanelCell { marks: vec![series(judged.verdict).effect(&judged.effect)], missing: String::new() }
+        }
+        None => PanelCell { marks: Vec::new(), missing: outcome.word() },
     }
 }
 

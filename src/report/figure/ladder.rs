@@ -1,13 +1,12 @@
 //! Each step of a ladder against the step before it, with the published claim beside it.
 
-use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
+use super::chart::{IntervalChart, Mark, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, INK, ORANGE};
-use super::{Figure, find, panel_title, steps};
+use super::{Figure, STEP_LIMIT, find, panel_title, steps};
 use crate::plan::{Contrast, Design, DesignKind, Workload};
-use crate::report::analysis::Analysis;
+use crate::report::analysis::{Analysis, Outcome};
 use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
 use crate::report::table::notes;
-use crate::report::text;
 use crate::stats::verdict::ClaimVerdict;
 
 const PIPELINE: Series = Series { name: "whole pipeline", color: BLUE, shape: Shape::Disc, lane: -1.0 };
@@ -33,15 +32,17 @@ fn chart(analysis: &Analysis, design: &Design) -> IntervalChart {
         label: step.to_owned(),
         cells: workloads.iter().map(|workload| cell(step, workload)).collect(),
     };
+    let claims = design.contrasts.iter().any(|contrast| contrast.published.is_some());
     IntervalChart {
         name: format!("ladder-{}", design.name),
         title: design.title.clone(),
         message: message(analysis, design),
         caveat: notes::caveat(&analysis.manifest.plan.protocol),
         axis: "speed-up over the previous step (log scale; right of 1 is faster)".to_owned(),
+        limit: STEP_LIMIT,
         panels: workloads.iter().map(panel_title).collect(),
         rows: steps(design).into_iter().map(row).collect(),
-        legend: vec![PIPELINE, KERNELS, PUBLISHED],
+        legend: [Some(PIPELINE), claims.then_some(PUBLISHED), Some(KERNELS)].into_iter().flatten().collect(),
         notes: notes::figure(analysis),
     }
 }
@@ -50,14 +51,21 @@ fn panel_cell(analysis: &Analysis, design: &Design, contrast: &Contrast) -> Pane
     let pipeline = analysis.outcome(&design.name, contrast, TOKEN_TIME);
     let kernels = analysis.outcome(&design.name, contrast, KERNEL_TIME);
     let mut marks = Vec::new();
-    marks.extend(contrast.published.map(|factor| PUBLISHED.point(factor)));
+    marks.extend(contrast.published.map(|factor| published(pipeline, factor)));
     marks.extend(kernels.citable().map(|judged| KERNELS.effect(&judged.effect)));
     marks.extend(pipeline.citable().map(|judged| PIPELINE.effect(&judged.effect)));
-    let text = match pipeline.citable() {
-        Some(judged) => format!("×{}", text::ratio(judged.effect.ratio)),
+    let missing = if marks.is_empty() { pipeline.word() } else { String::new() };
+    PanelCell { marks, missing }
+}
+
+/// A published factor, with what became of it in the pipeline.
+fn published(pipeline: Outcome, factor: f64) -> Mark {
+    let mark = PUBLISHED.published(factor);
+    let verdict = match pipeline.citable() {
+        Some(judged) => ClaimVerdict::of(judged.effect.interval, factor).to_string(),
         None => pipeline.word(),
     };
-    PanelCell { marks, text }
+    Mark { text: format!("{}: {verdict}", mark.text), ..mark }
 }
 
 /// How many published factors the pipeline reached.

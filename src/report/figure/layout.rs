@@ -19,12 +19,14 @@ pub const GAP: f64 = 12.0;
 
 /// Two columns of a paper, 7 inch: the least width of a figure.
 const LEAST_WIDTH: f64 = 672.0;
-const LEAST_PLOT: f64 = 170.0;
+const LEAST_PLOT: f64 = 160.0;
 /// Row labels are broken into lines of this width.
 const LABEL_LIMIT: f64 = 230.0;
 const ROW_HEIGHT: f64 = 22.0;
-/// Added to a row for each lane of marks beside the middle one.
-const LANE: f64 = 8.5;
+/// Between two lanes of marks, each with a line of text.
+const LANE: f64 = 13.5;
+/// Space between a number's mark and the number.
+pub const NUMBER_INDENT: f64 = 10.0;
 
 /// Positions of all parts of one chart.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,12 +60,13 @@ pub struct Band {
     pub label: Vec<String>,
 }
 
-/// Horizontal extent of a panel: its plot, and the right end of its numbers.
+/// Horizontal extent of a panel: its plot, and the column of its numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PanelSpan {
     pub left: f64,
     pub right: f64,
-    pub text_right: f64,
+    /// Left end of the numbers.
+    pub numbers: f64,
     pub title: Vec<String>,
 }
 
@@ -79,26 +82,29 @@ impl Layout {
             .flat_map(|(_, lines)| lines.iter().map(|line| font::width(line, EM)))
             .fold(0.0, f64::max);
         let left = GAP + label_width + GAP;
-        let text_widths: Vec<f64> = (0..chart.panels.len()).map(|panel| text_width(chart, panel)).collect();
-        let fixed = left + text_widths.iter().map(|width| width + 1.5 * GAP).sum::<f64>();
+        let number_widths: Vec<f64> = (0..chart.panels.len()).map(|panel| number_width(chart, panel)).collect();
+        let fixed = left + number_widths.iter().map(|width| width + 2.0 * GAP).sum::<f64>();
         let count = chart.panels.len().max(1) as f64;
         let plot = ((LEAST_WIDTH - fixed) / count).max(LEAST_PLOT);
         let width = fixed + plot * count;
 
         let mut panels = Vec::new();
         let mut x = left;
-        for (title, text) in chart.panels.iter().zip(text_widths) {
-            let text_right = x + plot + 0.5 * GAP + text;
-            let title = font::wrap(title, EM, text_right - x);
-            panels.push(PanelSpan { left: x, right: x + plot, text_right, title });
-            x = text_right + GAP;
+        for (title, number_width) in chart.panels.iter().zip(number_widths) {
+            let right = x + plot;
+            let numbers = right + GAP;
+            let end = numbers + number_width;
+            panels.push(PanelSpan { left: x, right, numbers, title: font::wrap(title, EM, end - x) });
+            x = end + GAP;
         }
 
         let inner = width - 2.0 * GAP;
         let caveat_width = chart.caveat.as_ref().map_or(0.0, |caveat| font::width(caveat, EM) + GAP);
         let title = font::wrap(&chart.title, TITLE_EM, inner - caveat_width);
         let message = font::wrap(&chart.message, EM, inner);
-        let notes: Vec<String> = chart.notes.iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect();
+        let axis = chart.log_axis();
+        let notes: Vec<String> =
+            chart.small_print(axis).iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect();
         let legend = legend(chart, inner);
 
         let title_top = GAP;
@@ -117,7 +123,7 @@ impl Layout {
         Layout {
             width,
             height,
-            axis: LogAxis::covering(chart.values().into_iter()),
+            axis,
             title,
             message,
             notes,
@@ -167,12 +173,13 @@ fn label_lines(row: &Row) -> Vec<String> {
     }
 }
 
-fn text_width(chart: &IntervalChart, panel: usize) -> f64 {
-    let widths = chart.rows.iter().filter_map(|row| match row {
+fn number_width(chart: &IntervalChart, panel: usize) -> f64 {
+    let cells = chart.rows.iter().filter_map(|row| match row {
         Row::Heading(_) => None,
-        Row::Item { cells, .. } => cells.get(panel).map(|cell| font::width(&cell.text, EM)),
+        Row::Item { cells, .. } => cells.get(panel),
     });
-    widths.fold(0.0, f64::max)
+    let texts = cells.flat_map(|cell| cell.marks.iter().map(|mark| &mark.text).chain([&cell.missing]));
+    texts.map(|text| NUMBER_INDENT + font::width(text, EM)).fold(0.0, f64::max)
 }
 
 fn bands(chart: &IntervalChart, labels: Vec<Vec<String>>, top: f64) -> Vec<Band> {

@@ -33,6 +33,10 @@ pub trait Figure: Sync {
 /// Every figure, in the order in which they are written.
 pub const FIGURES: &[&dyn Figure] = &[&ladder::Ladder, &forest::Forest, &combination::Combination];
 
+/// Factor from one at which the axis of single steps ends: one step of ×68 would hide the intervals of
+/// all others behind their marks.
+const STEP_LIMIT: f64 = 2.5;
+
 /// Pixels of a PNG for each unit of the layout (1/96 inch): sharp in print at column width.
 const PNG_SCALE: f64 = 2.0;
 

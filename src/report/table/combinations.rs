@@ -51,7 +51,7 @@ impl Table for Combinations {
                 text::or_none(prediction, |p| text::effect(&p.measured)).into(),
                 text::or_none(prediction, |p| text::effect(&p.discrepancy)).into(),
                 text::or_none(result.combination.measured.published, text::published).into(),
-                Entry::strong_if(false, gap.map_or("missing or left out", |gap| reading(gap, margin))),
+                Entry::strong_if(false, gap.map_or("missing or left out", |gap| Reading::of(gap, margin).words())),
                 text::or_none(prediction, |p| p.discrepancy.n_blocks.to_string()).into(),
             ]);
         }
@@ -72,15 +72,34 @@ fn singles(result: &CombinationResult) -> String {
 }
 
 /// What the interval of measured / predicted says.
-fn reading(gap: Interval, margin: f64) -> &'static str {
-    let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
-    if gap.high < low {
-        "less than the product"
-    } else if gap.low > high {
-        "more than the product"
-    } else if low <= gap.low && gap.high <= high {
-        "the product holds"
-    } else {
-        "inconclusive"
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Less,
+    More,
+    Equal,
+    Inconclusive,
+}
+
+impl Reading {
+    pub fn of(gap: Interval, margin: f64) -> Reading {
+        let (low, high) = (1.0 / (1.0 + margin), 1.0 + margin);
+        if gap.high < low {
+            Reading::Less
+        } else if gap.low > high {
+            Reading::More
+        } else if low <= gap.low && gap.high <= high {
+            Reading::Equal
+        } else {
+            Reading::Inconclusive
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Reading::Less => "less than the product",
+            Reading::More => "more than the product",
+            Reading::Equal => "the product holds",
+            Reading::Inconclusive => "inconclusive",
+        }
     }
 }

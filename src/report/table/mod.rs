@@ -3,7 +3,7 @@
 mod arms;
 mod cell_columns;
 mod claims;
-mod combinations;
+pub mod combinations;
 mod counters;
 mod formats;
 mod ladders;

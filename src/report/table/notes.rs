@@ -60,7 +60,8 @@ fn provenance(analysis: &Analysis) -> Vec<String> {
 pub fn figure(analysis: &Analysis) -> Vec<String> {
     let protocol = &analysis.manifest.plan.protocol;
     let method = format!(
-        "Geometric mean over {}, {} Student t interval of in-block log ratios.",
+        "Geometric mean over {} [{} Student t interval of in-block log ratios]; three decimals below 2, two below \
+         10, one from 10 on.",
         blocks(analysis),
         text::percent(protocol.confidence),
     );
