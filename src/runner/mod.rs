@@ -54,9 +54,9 @@ pub enum RunError {
     #[diagnostic(help("name another folder with --out, or go on with that run: --resume {}", .path.display()))]
     Exists { path: PathBuf },
     /// The output folder cannot be written.
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {cause}")]
     #[diagnostic(help("name a folder that can be written with --out"))]
-    Unwritable { path: PathBuf, source: io::Error },
+    Unwritable { path: PathBuf, cause: io::Error },
     /// A run that another plan, program or model made.
     #[error("{path} cannot be resumed: {what} differs\n  recorded: {recorded}\n  now:      {now}")]
     #[diagnostic(help("samples of different programs, models or specs do not mix: start a new run"))]

@@ -56,7 +56,7 @@ impl Session {
     /// A folder that is in use or cannot be written, a workload that cannot be built or does not
     /// fit the memory.
     pub fn begin(dir: &Path, run_id: &str, plan: Plan, spec: String, progress: &Progress) -> Result<Self, RunError> {
-        let unwritable = |source| RunError::Unwritable { path: dir.to_owned(), source };
+        let unwritable = |cause| RunError::Unwritable { path: dir.to_owned(), cause };
         let stop = Stop::install();
         match fs::read_dir(dir).map(|entries| entries.count()) {
             Ok(0) => {}
