@@ -16,6 +16,7 @@ pub(crate) mod avx512;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
+pub(crate) mod stripes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -35,7 +36,7 @@ impl Isa {
     pub const fn needs(self) -> &'static str {
         match self {
             Self::Scalar => "nothing beyond the build target",
-            Self::Avx2 => "avx2",
+            Self::Avx2 => "avx2 and f16c",
             Self::Avx512 => "avx512f, avx512bw, avx512vl, avx512vbmi and avx512vnni",
         }
     }
@@ -112,6 +113,8 @@ pub trait Vector: Copy + 'static {
     type Bytes: Copy;
     /// `LANES / 4` 32-bit integers.
     type Ints: Copy;
+    /// `LANES / 4` f32.
+    type Floats: Copy;
 
     /// A value, if this CPU has the instructions.
     fn detect() -> Option<Self>;
@@ -133,13 +136,20 @@ pub trait Vector: Copy + 'static {
     fn splat(self, value: u8) -> Self::Bytes;
     /// `table` in each 16-byte lane. `vbroadcasti128`.
     fn table(self, table: &[u8; 16]) -> Self::Bytes;
+    /// The four bytes from `at`, in every 32-bit lane. `vpbroadcastd`.
+    ///
+    /// # Safety
+    /// Four bytes from `at` are readable.
+    unsafe fn load_four(self, at: *const i8) -> Self::Bytes;
     /// `vpand`.
     fn and(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `vpor`.
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// `vpaddb`.
     fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// `(x ^ flip) & mask`. `vpxor` + `vpand`, or `vpternlogd`.
     fn flip_and_mask(self, x: Self::Bytes, flip: u8, mask: u8) -> Self::Bytes;
-    /// Each 16-bit lane shifted right by `bits` (3 or 4); bits cross bytes. `vpsrlw`.
+    /// Each 16-bit lane shifted right by `bits`, a constant; bits cross bytes. `vpsrlw`.
     fn shift_right(self, x: Self::Bytes, bits: u32) -> Self::Bytes;
     /// `x − amount` where `x > limit` (signed bytes), else `x`. `vpcmpgtb`.
     fn subtract_above(self, x: Self::Bytes, limit: u8, amount: u8) -> Self::Bytes;
@@ -156,6 +166,29 @@ pub trait Vector: Copy + 'static {
     fn sum(self, x: Self::Ints) -> i32;
     /// Sums of the lanes of four vectors.
     fn sum4(self, x: [Self::Ints; 4]) -> [i32; 4];
+
+    /// `value` in every lane. `vpbroadcastd`.
+    fn fill(self, value: i32) -> Self::Ints;
+    /// Zeros.
+    fn zero_floats(self) -> Self::Floats;
+    /// The f32 values of `LANES / 4` f16 from `at`. `vcvtph2ps`.
+    ///
+    /// # Safety
+    /// `LANES / 2` bytes from `at` are readable.
+    unsafe fn load_halves(self, at: *const u16) -> Self::Floats;
+    /// `acc + (integers as f32) · (weight_scales · activation_scale)`, each operation rounded.
+    fn accumulate(
+        self,
+        acc: Self::Floats,
+        integers: Self::Ints,
+        weight_scales: Self::Floats,
+        activation_scale: f32,
+    ) -> Self::Floats;
+    /// Writes `LANES / 4` f32.
+    ///
+    /// # Safety
+    /// `LANES` bytes from `at` are writable.
+    unsafe fn store_floats(self, at: *mut f32, x: Self::Floats);
 }
 
 /// Asks for the cache line of `at`, which need not be readable: a hint cannot fault.
