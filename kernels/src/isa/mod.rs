@@ -5,7 +5,11 @@
 //! instructions: `detect` is the only way to one. Exactly one function of each instruction set,
 //! [`Vector::enter`], carries `#[target_feature]`; everything below it is `#[inline(always)]`.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use crate::level::{Level, UnknownLevel};
 
@@ -202,6 +206,22 @@ pub(crate) fn prefetch(at: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// The same into the second-level cache only, and in this place: left alone, LLVM gathers the
+/// prefetches of a loop body behind its loads.
+#[inline(always)]
+pub(crate) fn prefetch_second_here(at: *const u8) {
+    compiler_fence(Ordering::SeqCst);
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: `prefetcht1` is part of the x86-64 baseline and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.
