@@ -156,6 +156,7 @@ impl PackedMatrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::Level;
 
     fn packed(format: Format, layout: Layout, granularity: Granularity) -> PackedMatrix {
         PackedMatrix::pack(&QuantizedMatrix::random(3, 256, format, granularity, 1).unwrap(), layout).unwrap()
@@ -177,6 +178,29 @@ mod tests {
     fn padding_counts_as_stored() {
         let matrix = QuantizedMatrix::random(1, 172, Format::W3p5, Granularity::Group128, 1).unwrap();
         assert_eq!(PackedMatrix::pack(&matrix, Layout::Dense).unwrap().stored_bytes(), 2 * 56 + 2 * 2);
+    }
+
+    #[test]
+    fn sixteen_rows_are_as_dense_as_one_and_padded_together() {
+        for &format in Format::ALL {
+            let pack = |rows, layout| {
+                let matrix = QuantizedMatrix::random(rows, 256, format, Granularity::Group128, 1).unwrap();
+                PackedMatrix::pack(&matrix, layout).unwrap().stored_bytes()
+            };
+            assert_eq!(pack(32, Layout::Rows16), pack(32, Layout::Dense));
+            assert_eq!(pack(17, Layout::Rows16), pack(32, Layout::Dense));
+        }
+    }
+
+    #[test]
+    fn septets_refuse_groups_of_32_in_sixteen_rows() {
+        let pack = |format, granularity| {
+            PackedMatrix::pack(&QuantizedMatrix::random(3, 256, format, granularity, 1).unwrap(), Layout::Rows16)
+        };
+        assert!(matches!(pack(Format::W3p5, Granularity::Group32), Err(QuantizeError::Layout { .. })));
+        assert!(pack(Format::W3p5, Granularity::Group64).is_ok());
+        assert!(pack(Format::W3, Granularity::Group32).is_ok());
+        assert!(pack(Format::W4, Granularity::Group32).is_ok());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! `vpmaddubsw` adds two products of an unsigned and a signed byte with saturation at 32767. With
 //! activations of at most ±127 a field may reach 2·127·f ≤ 32767, f ≤ 129: fields in place up to
-//! 120 (`0x78`) are exact, 240 (`0xf0`) would saturate. Each pair sum is widened to 32 bits at once.
+//! 120 (`0x78`) are exact, 240 (`0xf0`) would saturate. `dot` widens each pair sum to 32 bits at
+//! once; `dot_narrow` leaves it at 16 as long as the fields that met stay below 129 in sum.
 
 use core::arch::x86_64::*;
 
@@ -56,8 +57,10 @@ impl Vector for Avx2 {
     const ISA: Isa = Isa::Avx2;
     const LANES: usize = 32;
     const MAX_FIELD: u32 = 129;
+    const MAX_NARROW: u32 = 129;
     type Bytes = __m256i;
     type Ints = __m256i;
+    type Narrow = __m256i;
     type Floats = __m256;
 
     fn detect() -> Option<Self> {
@@ -205,6 +208,23 @@ impl Vector for Avx2 {
     fn sum4(self, x: [__m256i; 4]) -> [i32; 4] {
         // SAFETY: `self` proves AVX2.
         unsafe { x86::sum4(x) }
+    }
+
+    #[inline(always)]
+    fn zero_narrow(self) -> __m256i {
+        self.zero()
+    }
+
+    #[inline(always)]
+    fn dot_narrow(self, acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)) }
+    }
+
+    #[inline(always)]
+    fn widen(self, acc: __m256i, sums: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(sums, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]

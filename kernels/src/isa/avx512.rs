@@ -40,8 +40,10 @@ impl Vector for Avx512 {
     const ISA: Isa = Isa::Avx512;
     const LANES: usize = 64;
     const MAX_FIELD: u32 = 255;
+    const MAX_NARROW: u32 = u32::MAX;
     type Bytes = __m512i;
     type Ints = __m512i;
+    type Narrow = __m512i;
     type Floats = __m512;
 
     fn detect() -> Option<Self> {
@@ -184,6 +186,23 @@ impl Vector for Avx512 {
     fn sum4(self, x: [__m512i; 4]) -> [i32; 4] {
         // SAFETY: `self` proves AVX-512, which includes AVX2.
         unsafe { x86::sum4([halves(x[0]), halves(x[1]), halves(x[2]), halves(x[3])]) }
+    }
+
+    #[inline(always)]
+    fn zero_narrow(self) -> __m512i {
+        self.zero()
+    }
+
+    #[inline(always)]
+    fn dot_narrow(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: `self` proves VNNI.
+        unsafe { _mm512_dpbusd_epi32(acc, w, x) }
+    }
+
+    #[inline(always)]
+    fn widen(self, acc: __m512i, sums: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi32(acc, sums) }
     }
 
     #[inline(always)]

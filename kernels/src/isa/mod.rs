@@ -113,10 +113,14 @@ pub trait Vector: Copy + 'static {
     const LANES: usize;
     /// Largest unsigned field that [`dot`](Self::dot) multiplies exactly.
     const MAX_FIELD: u32;
+    /// Largest field of [`dot_narrow`](Self::dot_narrow), times its calls, before sums must be widened.
+    const MAX_NARROW: u32;
     /// Bytes, signed or not.
     type Bytes: Copy;
     /// `LANES / 4` 32-bit integers.
     type Ints: Copy;
+    /// Sums of products as the byte product gives them: 16 or 32 bits.
+    type Narrow: Copy;
     /// `LANES / 4` f32.
     type Floats: Copy;
 
@@ -171,6 +175,13 @@ pub trait Vector: Copy + 'static {
     /// Sums of the lanes of four vectors.
     fn sum4(self, x: [Self::Ints; 4]) -> [i32; 4];
 
+    /// Zeros.
+    fn zero_narrow(self) -> Self::Narrow;
+    /// `acc` plus the products of unsigned `w` and signed `x` (at least −127). `vpdpbusd`, or
+    /// `vpmaddubsw` + `vpaddw`.
+    fn dot_narrow(self, acc: Self::Narrow, w: Self::Bytes, x: Self::Bytes) -> Self::Narrow;
+    /// `acc` plus the sums of the same 32 bits. `vpaddd`, or `vpmaddwd` + `vpaddd`.
+    fn widen(self, acc: Self::Ints, sums: Self::Narrow) -> Self::Ints;
     /// `value` in every lane. `vpbroadcastd`.
     fn fill(self, value: i32) -> Self::Ints;
     /// Zeros.
