@@ -27,10 +27,11 @@
 //! 3. *A vector may be narrower than a stripe.* AVX2 takes a segment twice, once for each eight rows:
 //!    the segment is in L1 by then.
 //!    Its 16-bit sums are widened only when the next product could overflow them (`Sum`).
-//! 4. *Each line of the stream is asked for once, beside the load of another.* All of a segment's
+//! 4. *Each line of the codes is asked for once, beside the load of another.* All of a segment's
 //!    prefetches in one place would fill the line buffers that its own loads wait for. They go to
-//!    the second-level cache: 4 or 8 KiB ahead into the first were slower on the CPU of the trial (0.83 of
-//!    the plain read bandwidth against 0.93 for septets, 0.70 without).
+//!    the second-level cache: 4 or 8 KiB ahead into the first were slower on a Xeon that other
+//!    programs shared (septets at one thread: about 0.83 of the plain read bandwidth against 0.84 to
+//!    0.99, 0.93 in the middle; 0.67 without). Scales are asked for once a segment.
 //! 5. *Scales lie apart.* Codes then keep their cache lines, and no load straddles two.
 //!
 //! The integers cannot overflow: a lane sees 4 products of each of at most 16 code vectors of a
