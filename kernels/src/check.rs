@@ -1,6 +1,6 @@
 //! Is a kernel right? Every registered kernel against the reference, bit for bit.
 //!
-//! Sizes straddle the tile of 64 rows and the segment of 128 weights, the last segment is short,
+//! Sizes straddle the stripe of 16 rows, the tile of 64 rows and the segment of 128 weights, the last segment is short,
 //! codes and activations include the extremes that overflow first, outputs have canaries around
 //! them. A kernel that this CPU cannot run is skipped with the reason; the caller must treat
 //! "nothing checked" as a failure.
@@ -20,13 +20,27 @@ use crate::{
     variant::Variant,
 };
 
-/// Shapes `(rows, cols)`: below, at and above a tile, a short or odd last segment, and the longest
-/// K for which exactness is promised.
-pub const SHAPES: &[(usize, usize)] =
-    &[(1, 1), (63, 64), (64, 128), (65, 172), (130, 1024), (7, 640), (129, 255), (2, 65_536)];
+/// Shapes `(rows, cols)`: below, at and above a stripe and a tile, a short or odd last segment, and
+/// the longest K for which exactness is promised.
+pub const SHAPES: &[(usize, usize)] = &[
+    (1, 1),
+    (15, 300),
+    (16, 192),
+    (17, 96),
+    (63, 64),
+    (64, 128),
+    (65, 172),
+    (130, 1024),
+    (7, 640),
+    (129, 255),
+    (2, 65_536),
+];
 
 /// What is written around outputs; any other value there afterwards is a stray store.
 const CANARY: f32 = -1.234_567_9e30;
+
+/// Runs of a kernel on each case: every prefetch with both epilogues.
+const RUNS: usize = 2 * Prefetch::ALL.len();
 
 /// Canaries on either side of an output.
 const MARGIN: usize = 16;
@@ -34,8 +48,13 @@ const MARGIN: usize = 16;
 /// What became of one kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Bit-equal in this many cases.
-    Equal(usize),
+    /// Bit-equal in every case that its layout offers, at least one.
+    Equal {
+        /// Runs: cases with every prefetch and epilogue.
+        cases: usize,
+        /// Runs left out, because the layout does not offer the case's granularity for the format.
+        not_offered: usize,
+    },
     /// Not run, with the reason.
     Skipped(String),
     /// The first case that differed.
@@ -135,8 +154,10 @@ pub fn check(kernel: &Kernel, cases: &Cases) -> Outcome {
         Ok(bound) => bound,
         Err(missing) => return Outcome::Skipped(missing.to_string()),
     };
-    let mut equal = 0;
-    for case in &cases.0 {
+    let Variant { format, layout, .. } = kernel.variant;
+    let (offered, not_offered): (Vec<&Case>, Vec<&Case>) =
+        cases.0.iter().partition(|case| layout.infeasible_under(format, case.matrix.granularity()).is_none());
+    for &case in &offered {
         for &prefetch in Prefetch::ALL {
             for fused in [false, true] {
                 if let Some((row, found, expected)) = differs(&bound, case, prefetch, fused) {
@@ -144,17 +165,16 @@ pub fn check(kernel: &Kernel, cases: &Cases) -> Outcome {
                     let case = format!("{} prefetch={prefetch} epilogue={epilogue}", case.label);
                     return Outcome::Failed(Mismatch { case, row, found, expected });
                 }
-                equal += 1;
             }
         }
     }
-    Outcome::Equal(equal)
+    Outcome::Equal { cases: offered.len() * RUNS, not_offered: not_offered.len() * RUNS }
 }
 
 /// The first difference of a kernel from one case, tile by tile.
 fn differs(kernel: &BoundKernel, case: &Case, prefetch: Prefetch, fused: bool) -> Option<(Option<usize>, f32, f32)> {
     let Variant { layout, .. } = kernel.variant();
-    let weights = PackedMatrix::pack(&case.matrix, layout).expect("the registry holds feasible layouts only");
+    let weights = PackedMatrix::pack(&case.matrix, layout).expect("only cases that the layout offers are run");
     let mut activations = Activations::default();
     activations.quantize(&case.x, weights.segment()).expect("the activations of the check are finite");
     let rows = weights.rows();

@@ -22,9 +22,9 @@ pub enum QuantizeError {
     /// Codes or scales of the wrong number, as (found, expected).
     #[error("found {} codes and {} scales, expected {} and {}", codes.0, scales.0, codes.1, scales.1)]
     Parts { codes: (usize, usize), scales: (usize, usize) },
-    /// The layout does not exist for the format.
-    #[error("layout {layout} is not offered for {format}: {reason}")]
-    Layout { layout: crate::Layout, format: crate::Format, reason: &'static str },
+    /// The layout does not exist for the format, or not under the granularity.
+    #[error("layout {layout} is not offered for {format} under {granularity}: {reason}")]
+    Layout { layout: crate::Layout, format: crate::Format, granularity: crate::Granularity, reason: &'static str },
 }
 
 /// An activation that is NaN or infinite.

@@ -8,12 +8,12 @@ use std::{fmt, ops::Range, str::FromStr};
 
 use crate::{
     activations::Activations,
+    block::Block,
     granularity::TILE_ROWS,
     level::{Level, UnknownLevel},
     ops::lanes::tile_square_sum,
     packed::{PackedMatrix, TAIL},
     registry::BoundKernel,
-    row_block::RowBlock,
 };
 
 /// Bytes between the codes in use and those asked for by software prefetch.
@@ -28,7 +28,7 @@ pub const TILE_BUFFER: usize = 16 * 1024;
 pub enum Prefetch {
     /// Left to the hardware.
     None,
-    /// An instruction for each segment, [`PREFETCH_DISTANCE`] bytes ahead.
+    /// Instructions in each segment, [`PREFETCH_DISTANCE`] bytes ahead.
     Software,
     /// The next tile of rows is copied into a buffer while the one before it is used.
     DoubleBuffer,
@@ -49,7 +49,7 @@ impl Level for Prefetch {
     fn about(self) -> &'static str {
         match self {
             Self::None => "left to the hardware",
-            Self::Software => "a prefetch instruction for each segment, 8 KiB ahead",
+            Self::Software => "prefetch instructions in each segment, 8 KiB ahead",
             Self::DoubleBuffer => "tiles of rows copied into two buffers in turn",
         }
     }
@@ -75,9 +75,9 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Buffers that serve matrices of up to `max_row_bytes` bytes a row without allocating.
-    pub fn with_capacity(max_row_bytes: usize) -> Self {
-        let bytes = max_row_bytes.max(TILE_BUFFER) + TAIL;
+    /// Buffers that serve matrices of up to `max_stripe_bytes` bytes a stripe without allocating.
+    pub fn with_capacity(max_stripe_bytes: usize) -> Self {
+        let bytes = max_stripe_bytes.max(TILE_BUFFER) + TAIL;
         Self { buffers: [Vec::with_capacity(bytes), Vec::with_capacity(bytes)] }
     }
 }
@@ -128,9 +128,9 @@ impl BoundKernel {
         let mut product = |rows: Range<usize>, out: &mut [f32]| match prefetch {
             Prefetch::DoubleBuffer => self.double_buffered(weights, activations, rows, out, scratch),
             Prefetch::Software | Prefetch::None => {
-                let codes = &weights.codes()[rows.start * weights.row_bytes()..];
+                let codes = weights.codes_from(rows.start);
                 let rows_fn = self.rows(prefetch == Prefetch::Software);
-                rows_fn(&mut RowBlock::new(weights, codes, rows.start, activations, PREFETCH_DISTANCE, out));
+                rows_fn(&mut Block::new(weights, codes, rows.start, activations, PREFETCH_DISTANCE, out));
             }
         };
         match output {
@@ -155,7 +155,7 @@ impl BoundKernel {
         }
     }
 
-    /// Copies a tile of rows ahead of the one in use.
+    /// Copies a tile of whole stripes ahead of the one in use.
     fn double_buffered(
         &self,
         weights: &PackedMatrix,
@@ -164,12 +164,12 @@ impl BoundKernel {
         out: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let row_bytes = weights.row_bytes();
-        let tile_rows = (TILE_BUFFER / row_bytes).max(1);
+        let (stripe_bytes, stripe_rows) = (weights.stripe_bytes(), weights.layout().stripe_rows());
+        let tile_rows = (TILE_BUFFER / stripe_bytes).max(1) * stripe_rows;
         let copy = |buffer: &mut Vec<u8>, first: usize| {
             let count = tile_rows.min(rows.end.saturating_sub(first));
             buffer.clear();
-            buffer.extend_from_slice(&weights.codes()[first * row_bytes..][..count * row_bytes + TAIL]);
+            buffer.extend_from_slice(&weights.codes_from(first)[..count.div_ceil(stripe_rows) * stripe_bytes + TAIL]);
         };
         let [mut current, mut next] = scratch.buffers.each_mut();
         copy(current, rows.start);
@@ -178,7 +178,7 @@ impl BoundKernel {
             if first + tile_rows < rows.end {
                 copy(next, first + tile_rows);
             }
-            (self.rows(false))(&mut RowBlock::new(weights, current, first, activations, 0, out));
+            (self.rows(false))(&mut Block::new(weights, current, first, activations, 0, out));
             std::mem::swap(&mut current, &mut next);
         }
     }

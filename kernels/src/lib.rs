@@ -34,6 +34,7 @@
 #![deny(unsafe_code, missing_docs)]
 
 mod activations;
+mod block;
 pub mod check;
 mod error;
 pub mod format;
@@ -50,7 +51,6 @@ mod random;
 pub mod reference;
 pub mod registry;
 pub mod roof;
-mod row_block;
 mod scale;
 pub mod unpack;
 mod variant;

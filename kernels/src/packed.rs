@@ -10,7 +10,7 @@ pub const TAIL: usize = 64;
 /// Codes begin at a multiple of this many bytes: a cache line.
 const ALIGNMENT: usize = 64;
 
-/// A `rows × cols` matrix, packed row after row.
+/// A `rows × cols` matrix, packed stripe after stripe.
 #[derive(Debug)]
 pub struct PackedMatrix {
     format: Format,
@@ -18,11 +18,11 @@ pub struct PackedMatrix {
     granularity: Granularity,
     rows: usize,
     cols: usize,
-    /// Alignment slack, then `(rows, segments, segment_bytes)`, then [`TAIL`] zero bytes.
+    /// Alignment slack, then `(stripes, segments, segment_bytes)`, then [`TAIL`] zero bytes.
     storage: Vec<u8>,
     /// Where the codes begin in `storage`.
     start: usize,
-    /// f16 bits, indexed by [`Granularity::scale_index`].
+    /// f16 bits, indexed by [`Layout::scale_index`].
     scales: Vec<u16>,
 }
 
@@ -30,27 +30,31 @@ impl PackedMatrix {
     /// Packs `matrix` into `layout`.
     ///
     /// # Errors
-    /// The layout is not offered for the matrix's format.
+    /// The layout is not offered for the matrix's format or granularity.
     pub fn pack(matrix: &QuantizedMatrix, layout: Layout) -> Result<Self, QuantizeError> {
         let format = matrix.format();
-        if let Some(reason) = layout.infeasible(format) {
-            return Err(QuantizeError::Layout { layout, format, reason });
+        let granularity = matrix.granularity();
+        if let Some(reason) = layout.infeasible_under(format, granularity) {
+            return Err(QuantizeError::Layout { layout, format, granularity, reason });
         }
         let mut packed = Self {
             format,
             layout,
-            granularity: matrix.granularity(),
+            granularity,
             rows: matrix.rows(),
             cols: matrix.cols(),
             storage: Vec::new(),
             start: 0,
-            scales: matrix.scales().to_vec(),
+            scales: layout.order_scales(matrix),
         };
-        let row_bytes = packed.row_bytes();
+        let (stripes, stripe_bytes, stripe_rows) = (packed.stripes(), packed.stripe_bytes(), layout.stripe_rows());
         packed.allocate();
         let start = packed.start;
-        for (row, bytes) in packed.storage[start..].chunks_exact_mut(row_bytes).take(matrix.rows()).enumerate() {
-            layout.pack_row(format, matrix.row_codes(row), bytes);
+        for (stripe, bytes) in packed.storage[start..].chunks_exact_mut(stripe_bytes).take(stripes).enumerate() {
+            let first = stripe * stripe_rows;
+            let rows: Vec<&[u8]> =
+                (first..(first + stripe_rows).min(matrix.rows())).map(|row| matrix.row_codes(row)).collect();
+            layout.pack_stripe(format, &rows, bytes);
         }
         Ok(packed)
     }
@@ -59,13 +63,13 @@ impl PackedMatrix {
     pub fn duplicate(&self) -> Self {
         let mut copy = Self { storage: Vec::new(), scales: self.scales.clone(), ..*self };
         copy.allocate();
-        let (start, length) = (copy.start, self.rows * self.row_bytes());
+        let (start, length) = (copy.start, self.code_bytes());
         copy.storage[start..][..length].copy_from_slice(&self.codes()[..length]);
         copy
     }
 
     fn allocate(&mut self) {
-        self.storage = vec![0; ALIGNMENT + self.rows * self.row_bytes() + TAIL];
+        self.storage = vec![0; ALIGNMENT + self.code_bytes() + TAIL];
         self.start = self.storage.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
     }
 
@@ -104,19 +108,24 @@ impl PackedMatrix {
         self.cols.div_ceil(self.segment())
     }
 
-    /// Bytes of the codes of one segment.
-    pub fn segment_bytes(&self) -> usize {
-        self.segment() / 2 * self.layout.pair_bits(self.format) as usize / 8
+    /// Groups of [`Layout::stripe_rows`] rows, the last one padded.
+    pub fn stripes(&self) -> usize {
+        self.rows.div_ceil(self.layout.stripe_rows())
     }
 
-    /// Bytes of the codes of one row.
-    pub fn row_bytes(&self) -> usize {
+    /// Bytes of the codes of one segment of a stripe.
+    pub fn segment_bytes(&self) -> usize {
+        self.segment() / 2 * self.layout.pair_bits(self.format) as usize / 8 * self.layout.stripe_rows()
+    }
+
+    /// Bytes of the codes of one stripe.
+    pub fn stripe_bytes(&self) -> usize {
         self.segments() * self.segment_bytes()
     }
 
     /// Bytes that a product reads: codes, scales and padding.
     pub fn stored_bytes(&self) -> usize {
-        self.rows * self.row_bytes() + 2 * self.scales.len()
+        self.code_bytes() + 2 * self.scales.len()
     }
 
     /// Stored bits for each weight: codes, scales and padding.
@@ -126,7 +135,16 @@ impl PackedMatrix {
 
     /// The codes of all rows, with [`TAIL`] readable bytes behind them.
     pub(crate) fn codes(&self) -> &[u8] {
-        &self.storage[self.start..][..self.rows * self.row_bytes() + TAIL]
+        &self.storage[self.start..][..self.code_bytes() + TAIL]
+    }
+
+    /// The codes from the stripe on that begins with `row`, and [`TAIL`] bytes.
+    pub(crate) fn codes_from(&self, row: usize) -> &[u8] {
+        &self.codes()[row / self.layout.stripe_rows() * self.stripe_bytes()..]
+    }
+
+    fn code_bytes(&self) -> usize {
+        self.stripes() * self.stripe_bytes()
     }
 
     /// f16 bits of all scales.
@@ -138,6 +156,7 @@ impl PackedMatrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::level::Level;
 
     fn packed(format: Format, layout: Layout, granularity: Granularity) -> PackedMatrix {
         PackedMatrix::pack(&QuantizedMatrix::random(3, 256, format, granularity, 1).unwrap(), layout).unwrap()
@@ -162,6 +181,29 @@ mod tests {
     }
 
     #[test]
+    fn sixteen_rows_are_as_dense_as_one_and_padded_together() {
+        for &format in Format::ALL {
+            let pack = |rows, layout| {
+                let matrix = QuantizedMatrix::random(rows, 256, format, Granularity::Group128, 1).unwrap();
+                PackedMatrix::pack(&matrix, layout).unwrap().stored_bytes()
+            };
+            assert_eq!(pack(32, Layout::Rows16), pack(32, Layout::Dense));
+            assert_eq!(pack(17, Layout::Rows16), pack(32, Layout::Dense));
+        }
+    }
+
+    #[test]
+    fn septets_refuse_groups_of_32_in_sixteen_rows() {
+        let pack = |format, granularity| {
+            PackedMatrix::pack(&QuantizedMatrix::random(3, 256, format, granularity, 1).unwrap(), Layout::Rows16)
+        };
+        assert!(matches!(pack(Format::W3p5, Granularity::Group32), Err(QuantizeError::Layout { .. })));
+        assert!(pack(Format::W3p5, Granularity::Group64).is_ok());
+        assert!(pack(Format::W3, Granularity::Group32).is_ok());
+        assert!(pack(Format::W4, Granularity::Group32).is_ok());
+    }
+
+    #[test]
     fn a_duplicate_holds_the_same_codes_elsewhere() {
         let one = packed(Format::W3, Layout::Dense, Granularity::Channel);
         let two = one.duplicate();
@@ -174,7 +216,7 @@ mod tests {
     fn septets_lie_as_a_bit_stream() {
         let codes: Vec<u8> = (0..16).map(|i| (i * 37 % 128) as u8).collect();
         let mut bytes = [0u8; 14];
-        Layout::Dense.pack_row(Format::W3p5, &codes, &mut bytes);
+        Layout::Dense.pack_stripe(Format::W3p5, &[&codes], &mut bytes);
         let stream = bytes.iter().rev().fold(0u128, |s, &b| s << 8 | u128::from(b));
         let back: Vec<u8> = (0..16).map(|i| (stream >> (7 * i)) as u8 & 0x7f).collect();
         assert_eq!(back, codes);

@@ -2,16 +2,16 @@
 //!
 //! The functions of `Registry` form a staircase: each is one axis with its values in plain sight,
 //! and calls the next. A new format or layout is a line in `all`, a new strategy a line in
-//! `Registry::stored`, a new instruction set a line in `Registry::vector`.
+//! `Registry::stored`, a new instruction set a line in `Registry::vector` and `Registry::striped`.
 
 use std::sync::LazyLock;
 
 use crate::{
+    block::Block,
     error::Missing,
     format::{PairFormat, W3, W3p5, W4},
-    isa::{Isa, Vector, rows, scalar},
-    layout::{BytePerPair, Dense, PairLayout},
-    row_block::RowBlock,
+    isa::{Isa, Vector, rows, scalar, stripes},
+    layout::{BytePerPair, Dense, Layout, PairLayout},
     unpack::{BitParallel, Branch, Lut, ScalarUnpack, Select, Unpack, VectorUnpack},
     variant::{Unroll, Variant},
 };
@@ -21,6 +21,9 @@ fn all(r: &mut Registry) {
     r.stored::<W3p5, Dense>();
     r.stored::<W3p5, BytePerPair>();
     r.stored::<W3, Dense>();
+    r.striped::<W4>();
+    r.striped::<W3p5>();
+    r.striped::<W3>();
 }
 
 impl Registry {
@@ -54,6 +57,24 @@ impl Registry {
         self.push(point(Unroll::U4), rows::rows::<F, L, U, V, 4, false>, rows::rows::<F, L, U, V, 4, true>);
     }
 
+    fn striped<F: PairFormat>(&mut self) {
+        self.push_stripes::<F>(Isa::Scalar, scalar::stripes::<F, false>, scalar::stripes::<F, true>);
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.stripes_on::<F, crate::isa::avx2::Avx2>();
+            self.stripes_on::<F, crate::isa::avx512::Avx512>();
+        }
+    }
+
+    fn stripes_on<F: PairFormat, V: Vector>(&mut self) {
+        self.push_stripes::<F>(V::ISA, stripes::stripes::<F, V, false>, stripes::stripes::<F, V, true>);
+    }
+
+    fn push_stripes<F: PairFormat>(&mut self, isa: Isa, plain: RowsFn, prefetching: RowsFn) {
+        let (format, layout, unpack, unroll) = (F::FORMAT, Layout::Rows16, Unpack::BitParallel, Unroll::U1);
+        self.push(Variant { format, layout, unpack, unroll, isa }, plain, prefetching);
+    }
+
     fn point<F: PairFormat, L: PairLayout>(unpack: Unpack, isa: Isa) -> impl Fn(Unroll) -> Variant {
         move |unroll| Variant { format: F::FORMAT, layout: L::LAYOUT, unpack, unroll, isa }
     }
@@ -84,7 +105,7 @@ pub fn find(variant: Variant) -> Option<&'static Kernel> {
 }
 
 /// A compiled kernel: products of a block of rows.
-pub(crate) type RowsFn = fn(&mut RowBlock<'_>);
+pub(crate) type RowsFn = fn(&mut Block<'_>);
 
 /// One point of the product, compiled; any machine may list it.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +157,7 @@ mod tests {
     fn the_registry_holds_exactly_the_feasible_points() {
         let feasible: Vec<Variant> = Variant::product().filter(|v| v.infeasible().is_none()).collect();
         let mut registered: Vec<Variant> = kernels().iter().map(|k| k.variant).collect();
-        assert_eq!(registered.len(), 80);
+        assert_eq!(registered.len(), 89);
         registered.dedup();
         let mut expected = feasible;
         expected.sort();

@@ -91,6 +91,12 @@ impl Variant {
         if self.unpack == Unpack::Branch && self.isa != Isa::Scalar {
             return Some("vectors cannot branch for each weight: branch is scalar only");
         }
+        if self.layout == Layout::Rows16 && self.unpack != Unpack::BitParallel {
+            return Some("rows16 keeps fields ready to be masked: no other unpacking applies");
+        }
+        if self.layout == Layout::Rows16 && self.unroll != Unroll::U1 {
+            return Some("its sixteen rows are independent accumulators already");
+        }
         self.layout.infeasible(self.format)
     }
 }

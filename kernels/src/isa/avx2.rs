@@ -2,13 +2,14 @@
 //!
 //! `vpmaddubsw` adds two products of an unsigned and a signed byte with saturation at 32767. With
 //! activations of at most ±127 a field may reach 2·127·f ≤ 32767, f ≤ 129: fields in place up to
-//! 120 (`0x78`) are exact, 240 (`0xf0`) would saturate. Each pair sum is widened to 32 bits at once.
+//! 120 (`0x78`) are exact, 240 (`0xf0`) would saturate. `dot` widens each pair sum to 32 bits at
+//! once; `dot_narrow` leaves it at 16 as long as the fields that met stay below 129 in sum.
 
 use core::arch::x86_64::*;
 
 use super::{Body, Isa, Vector, x86};
 
-/// Proof that this CPU has AVX2.
+/// Proof that this CPU has AVX2 and F16C.
 #[derive(Clone, Copy)]
 pub struct Avx2 {
     _private: (),
@@ -56,19 +57,23 @@ impl Vector for Avx2 {
     const ISA: Isa = Isa::Avx2;
     const LANES: usize = 32;
     const MAX_FIELD: u32 = 129;
+    const MAX_NARROW: u32 = 129;
     type Bytes = __m256i;
     type Ints = __m256i;
+    type Narrow = __m256i;
+    type Floats = __m256;
 
     fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Self { _private: () })
+        let all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c");
+        all.then_some(Self { _private: () })
     }
 
     fn enter<B: Body<Self>>(self, body: B) {
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,f16c")]
         fn with_features<B: Body<Avx2>>(v: Avx2, body: B) {
             body.run(v);
         }
-        // SAFETY: `self` proves that `detect` saw AVX2.
+        // SAFETY: `self` proves that `detect` saw both features.
         unsafe { with_features(self, body) }
     }
 
@@ -109,6 +114,12 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_four(self, at: *const i8) -> __m256i {
+        // SAFETY: `self` proves AVX2; readability is the caller's obligation.
+        unsafe { _mm256_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
     fn table(self, table: &[u8; 16]) -> __m256i {
         // SAFETY: `self` proves AVX2; the table is 16 bytes.
         unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())) }
@@ -118,6 +129,12 @@ impl Vector for Avx2 {
     fn and(self, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_and_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_or_si256(a, b) }
     }
 
     #[inline(always)]
@@ -135,7 +152,7 @@ impl Vector for Avx2 {
     #[inline(always)]
     fn shift_right(self, x: __m256i, bits: u32) -> __m256i {
         // SAFETY: `self` proves AVX2.
-        unsafe { if bits == 3 { _mm256_srli_epi16::<3>(x) } else { _mm256_srli_epi16::<4>(x) } }
+        unsafe { _mm256_srl_epi16(x, _mm_cvtsi32_si128(bits as i32)) }
     }
 
     #[inline(always)]
@@ -191,5 +208,55 @@ impl Vector for Avx2 {
     fn sum4(self, x: [__m256i; 4]) -> [i32; 4] {
         // SAFETY: `self` proves AVX2.
         unsafe { x86::sum4(x) }
+    }
+
+    #[inline(always)]
+    fn zero_narrow(self) -> __m256i {
+        self.zero()
+    }
+
+    #[inline(always)]
+    fn dot_narrow(self, acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)) }
+    }
+
+    #[inline(always)]
+    fn widen(self, acc: __m256i, sums: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(sums, _mm256_set1_epi16(1))) }
+    }
+
+    #[inline(always)]
+    fn fill(self, value: i32) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn zero_floats(self) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, at: *const u16) -> __m256 {
+        // SAFETY: `self` proves F16C; readability is the caller's obligation.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(at.cast())) }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, acc: __m256, integers: __m256i, weight_scales: __m256, activation_scale: f32) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let scales = _mm256_mul_ps(weight_scales, _mm256_set1_ps(activation_scale));
+            _mm256_add_ps(acc, _mm256_mul_ps(_mm256_cvtepi32_ps(integers), scales))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_floats(self, at: *mut f32, x: __m256) {
+        // SAFETY: `self` proves AVX2; writability is the caller's obligation.
+        unsafe { _mm256_storeu_ps(at, x) }
     }
 }

@@ -40,8 +40,11 @@ impl Vector for Avx512 {
     const ISA: Isa = Isa::Avx512;
     const LANES: usize = 64;
     const MAX_FIELD: u32 = 255;
+    const MAX_NARROW: u32 = u32::MAX;
     type Bytes = __m512i;
     type Ints = __m512i;
+    type Narrow = __m512i;
+    type Floats = __m512;
 
     fn detect() -> Option<Self> {
         let all = is_x86_feature_detected!("avx512f")
@@ -90,6 +93,12 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_four(self, at: *const i8) -> __m512i {
+        // SAFETY: `self` proves AVX-512; readability is the caller's obligation.
+        unsafe { _mm512_set1_epi32(at.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
     fn table(self, table: &[u8; 16]) -> __m512i {
         // SAFETY: `self` proves AVX-512; the table is 16 bytes.
         unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())) }
@@ -99,6 +108,12 @@ impl Vector for Avx512 {
     fn and(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_and_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_or_si512(a, b) }
     }
 
     #[inline(always)]
@@ -118,7 +133,7 @@ impl Vector for Avx512 {
     #[inline(always)]
     fn shift_right(self, x: __m512i, bits: u32) -> __m512i {
         // SAFETY: `self` proves AVX-512.
-        unsafe { if bits == 3 { _mm512_srli_epi16::<3>(x) } else { _mm512_srli_epi16::<4>(x) } }
+        unsafe { _mm512_srl_epi16(x, _mm_cvtsi32_si128(bits as i32)) }
     }
 
     #[inline(always)]
@@ -171,6 +186,56 @@ impl Vector for Avx512 {
     fn sum4(self, x: [__m512i; 4]) -> [i32; 4] {
         // SAFETY: `self` proves AVX-512, which includes AVX2.
         unsafe { x86::sum4([halves(x[0]), halves(x[1]), halves(x[2]), halves(x[3])]) }
+    }
+
+    #[inline(always)]
+    fn zero_narrow(self) -> __m512i {
+        self.zero()
+    }
+
+    #[inline(always)]
+    fn dot_narrow(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: `self` proves VNNI.
+        unsafe { _mm512_dpbusd_epi32(acc, w, x) }
+    }
+
+    #[inline(always)]
+    fn widen(self, acc: __m512i, sums: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi32(acc, sums) }
+    }
+
+    #[inline(always)]
+    fn fill(self, value: i32) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn zero_floats(self) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_halves(self, at: *const u16) -> __m512 {
+        // SAFETY: `self` proves AVX-512; readability is the caller's obligation.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, acc: __m512, integers: __m512i, weight_scales: __m512, activation_scale: f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe {
+            let scales = _mm512_mul_ps(weight_scales, _mm512_set1_ps(activation_scale));
+            _mm512_add_ps(acc, _mm512_mul_ps(_mm512_cvtepi32_ps(integers), scales))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_floats(self, at: *mut f32, x: __m512) {
+        // SAFETY: `self` proves AVX-512; writability is the caller's obligation.
+        unsafe { _mm512_storeu_ps(at, x) }
     }
 }
 

@@ -5,7 +5,11 @@
 //! instructions: `detect` is the only way to one. Exactly one function of each instruction set,
 //! [`Vector::enter`], carries `#[target_feature]`; everything below it is `#[inline(always)]`.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use crate::level::{Level, UnknownLevel};
 
@@ -16,6 +20,7 @@ pub(crate) mod avx512;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
+pub(crate) mod stripes;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -35,7 +40,7 @@ impl Isa {
     pub const fn needs(self) -> &'static str {
         match self {
             Self::Scalar => "nothing beyond the build target",
-            Self::Avx2 => "avx2",
+            Self::Avx2 => "avx2 and f16c",
             Self::Avx512 => "avx512f, avx512bw, avx512vl, avx512vbmi and avx512vnni",
         }
     }
@@ -108,10 +113,16 @@ pub trait Vector: Copy + 'static {
     const LANES: usize;
     /// Largest unsigned field that [`dot`](Self::dot) multiplies exactly.
     const MAX_FIELD: u32;
+    /// Largest field of [`dot_narrow`](Self::dot_narrow), times its calls, before sums must be widened.
+    const MAX_NARROW: u32;
     /// Bytes, signed or not.
     type Bytes: Copy;
     /// `LANES / 4` 32-bit integers.
     type Ints: Copy;
+    /// Sums of products as the byte product gives them: 16 or 32 bits.
+    type Narrow: Copy;
+    /// `LANES / 4` f32.
+    type Floats: Copy;
 
     /// A value, if this CPU has the instructions.
     fn detect() -> Option<Self>;
@@ -133,13 +144,20 @@ pub trait Vector: Copy + 'static {
     fn splat(self, value: u8) -> Self::Bytes;
     /// `table` in each 16-byte lane. `vbroadcasti128`.
     fn table(self, table: &[u8; 16]) -> Self::Bytes;
+    /// The four bytes from `at`, in every 32-bit lane. `vpbroadcastd`.
+    ///
+    /// # Safety
+    /// Four bytes from `at` are readable.
+    unsafe fn load_four(self, at: *const i8) -> Self::Bytes;
     /// `vpand`.
     fn and(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// `vpor`.
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// `vpaddb`.
     fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
     /// `(x ^ flip) & mask`. `vpxor` + `vpand`, or `vpternlogd`.
     fn flip_and_mask(self, x: Self::Bytes, flip: u8, mask: u8) -> Self::Bytes;
-    /// Each 16-bit lane shifted right by `bits` (3 or 4); bits cross bytes. `vpsrlw`.
+    /// Each 16-bit lane shifted right by `bits`, a constant; bits cross bytes. `vpsrlw`.
     fn shift_right(self, x: Self::Bytes, bits: u32) -> Self::Bytes;
     /// `x − amount` where `x > limit` (signed bytes), else `x`. `vpcmpgtb`.
     fn subtract_above(self, x: Self::Bytes, limit: u8, amount: u8) -> Self::Bytes;
@@ -156,6 +174,36 @@ pub trait Vector: Copy + 'static {
     fn sum(self, x: Self::Ints) -> i32;
     /// Sums of the lanes of four vectors.
     fn sum4(self, x: [Self::Ints; 4]) -> [i32; 4];
+
+    /// Zeros.
+    fn zero_narrow(self) -> Self::Narrow;
+    /// `acc` plus the products of unsigned `w` and signed `x` (at least −127). `vpdpbusd`, or
+    /// `vpmaddubsw` + `vpaddw`.
+    fn dot_narrow(self, acc: Self::Narrow, w: Self::Bytes, x: Self::Bytes) -> Self::Narrow;
+    /// `acc` plus the sums of the same 32 bits. `vpaddd`, or `vpmaddwd` + `vpaddd`.
+    fn widen(self, acc: Self::Ints, sums: Self::Narrow) -> Self::Ints;
+    /// `value` in every lane. `vpbroadcastd`.
+    fn fill(self, value: i32) -> Self::Ints;
+    /// Zeros.
+    fn zero_floats(self) -> Self::Floats;
+    /// The f32 values of `LANES / 4` f16 from `at`. `vcvtph2ps`.
+    ///
+    /// # Safety
+    /// `LANES / 2` bytes from `at` are readable.
+    unsafe fn load_halves(self, at: *const u16) -> Self::Floats;
+    /// `acc + (integers as f32) · (weight_scales · activation_scale)`, each operation rounded.
+    fn accumulate(
+        self,
+        acc: Self::Floats,
+        integers: Self::Ints,
+        weight_scales: Self::Floats,
+        activation_scale: f32,
+    ) -> Self::Floats;
+    /// Writes `LANES / 4` f32.
+    ///
+    /// # Safety
+    /// `LANES` bytes from `at` are writable.
+    unsafe fn store_floats(self, at: *mut f32, x: Self::Floats);
 }
 
 /// Asks for the cache line of `at`, which need not be readable: a hint cannot fault.
@@ -169,6 +217,22 @@ pub(crate) fn prefetch(at: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// The same into the second-level cache only, and in this place: left alone, LLVM gathers the
+/// prefetches of a loop body behind its loads.
+#[inline(always)]
+pub(crate) fn prefetch_second_here(at: *const u8) {
+    compiler_fence(Ordering::SeqCst);
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: `prefetcht1` is part of the x86-64 baseline and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.

@@ -37,7 +37,7 @@
 
 use super::{Body, Vector, prefetch};
 use crate::{
-    activations::HALF, format::PairFormat, granularity::MAX_SEGMENT, layout::PairLayout, row_block::RowBlock,
+    activations::HALF, block::Block, format::PairFormat, granularity::MAX_SEGMENT, layout::PairLayout,
     unpack::VectorUnpack,
 };
 
@@ -45,7 +45,7 @@ use crate::{
 ///
 /// # Panics
 /// If this CPU lacks them: a kernel is bound before it runs.
-pub(crate) fn rows<F, L, U, V, const UNROLL: usize, const PREFETCH: bool>(block: &mut RowBlock<'_>)
+pub(crate) fn rows<F, L, U, V, const UNROLL: usize, const PREFETCH: bool>(block: &mut Block<'_>)
 where
     F: PairFormat,
     L: PairLayout,
@@ -58,7 +58,7 @@ where
 
 /// The compiled point of the product, as the body of an instruction set's entry.
 struct Rows<'a, 'b, F, L, U, const UNROLL: usize, const PREFETCH: bool> {
-    block: &'a mut RowBlock<'b>,
+    block: &'a mut Block<'b>,
     point: core::marker::PhantomData<(F, L, U)>,
 }
 
@@ -81,10 +81,8 @@ where
 }
 
 #[inline(always)]
-fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFETCH: bool>(
-    v: V,
-    block: &mut RowBlock<'_>,
-) where
+fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFETCH: bool>(v: V, block: &mut Block<'_>)
+where
     F: PairFormat,
     L: PairLayout,
     U: VectorUnpack,
@@ -118,7 +116,7 @@ fn row_products<F, L, U, V, const UNROLL: usize, const STEPS: usize, const PREFE
 #[inline(always)]
 fn segment_lanes<F, L, U, V, const STEPS: usize, const PREFETCH: bool>(
     v: V,
-    block: &RowBlock<'_>,
+    block: &Block<'_>,
     row: usize,
     segment: usize,
 ) -> V::Ints
@@ -129,7 +127,7 @@ where
     V: Vector,
 {
     let stride = L::pair_bits::<F>();
-    let codes = block.row_codes(row).as_ptr().wrapping_add(segment * block.segment_bytes());
+    let codes = block.stripe_codes(row).as_ptr().wrapping_add(segment * block.segment_bytes());
     let values = block.values().as_ptr().wrapping_add(segment * MAX_SEGMENT);
     if PREFETCH {
         prefetch(codes.wrapping_add(block.prefetch_distance()));
@@ -138,8 +136,8 @@ where
     for step in 0..STEPS {
         let pair = step * V::LANES;
         // SAFETY: `segment < segments`. A step's codes begin inside the segment, so that the load of
-        // `LANES` ≤ 64 bytes ends at most `TAIL` bytes behind the row, where `row_codes` is still
-        // readable. The operand has 128 bytes for each segment (checked by `RowBlock::new`), 64 for
+        // `LANES` ≤ 64 bytes ends at most `TAIL` bytes behind the row, where `stripe_codes` is still
+        // readable. The operand has 128 bytes for each segment (checked by `Block::new`), 64 for
         // each parity, and `STEPS · LANES` ≤ 64.
         let (codes, even, odd) = unsafe {
             (

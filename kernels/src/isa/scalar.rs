@@ -8,8 +8,12 @@
 
 use super::prefetch;
 use crate::{
-    activations::HALF, format::PairFormat, granularity::MAX_SEGMENT, layout::PairLayout, row_block::RowBlock,
-    unpack::ScalarUnpack,
+    activations::HALF,
+    block::Block,
+    format::PairFormat,
+    granularity::MAX_SEGMENT,
+    layout::{PairLayout, STRIPE_ROWS, Unit, VECTOR, VECTOR_PAIRS},
+    unpack::{ScalarUnpack, mask},
 };
 
 /// `value`, by a way that the optimizer cannot see through, predict or leave out.
@@ -21,7 +25,7 @@ pub(crate) fn opaque(mut value: i32) -> i32 {
 }
 
 /// Products of the block's rows, `UNROLL` pairs an iteration.
-pub(crate) fn rows<F, L, U, const UNROLL: usize, const PREFETCH: bool>(block: &mut RowBlock<'_>)
+pub(crate) fn rows<F, L, U, const UNROLL: usize, const PREFETCH: bool>(block: &mut Block<'_>)
 where
     F: PairFormat,
     L: PairLayout,
@@ -31,7 +35,7 @@ where
         let scales = block.row_scales(row);
         let mut acc = 0.0;
         for segment in 0..block.segments() {
-            let codes = &block.row_codes(row)[segment * block.segment_bytes()..];
+            let codes = &block.stripe_codes(row)[segment * block.segment_bytes()..];
             if PREFETCH {
                 prefetch(codes.as_ptr().wrapping_add(block.prefetch_distance()));
             }
@@ -53,7 +57,7 @@ where
     U: ScalarUnpack,
 {
     let stride = L::pair_bits::<F>();
-    // Eight readable bytes from the last code on: `row_codes` ends `TAIL` bytes behind it.
+    // Eight readable bytes from the last code on: `stripe_codes` ends `TAIL` bytes behind it.
     assert!(codes.len() >= pairs + 8 && values.len() == MAX_SEGMENT && pairs <= HALF && pairs.is_multiple_of(UNROLL));
     let (even, odd) = values.split_at(HALF);
     let mut acc = [0i32; UNROLL];
@@ -90,4 +94,54 @@ unsafe fn read<const UNROLL: usize>(at: *const u8, stride: u32) -> u64 {
             _ => u64::from_le_bytes(at.cast::<[u8; 8]>().read()),
         }
     }
+}
+
+/// Products of the block's stripes of sixteen rows (`rows16`), a row after the other.
+pub(crate) fn stripes<F: PairFormat, const PREFETCH: bool>(block: &mut Block<'_>) {
+    for row in 0..block.rows() {
+        let scales = block.row_scales(row);
+        let (stripe, lane) = (row / STRIPE_ROWS, row % STRIPE_ROWS);
+        let mut acc = 0.0;
+        for segment in 0..block.segments() {
+            let bytes = block.segment_bytes();
+            let codes = &block.stripe_codes(stripe)[segment * bytes..][..bytes];
+            if PREFETCH {
+                prefetch(codes[lane * VECTOR_PAIRS..].as_ptr().wrapping_add(block.prefetch_distance()));
+            }
+            let values = &block.values()[segment * MAX_SEGMENT..][..MAX_SEGMENT];
+            acc = block.accumulate(acc, scales, segment, [lane_sum::<F>(codes, values, lane)], F::BIAS);
+        }
+        block.store(row, acc);
+    }
+}
+
+/// Σ (a + BIAS)·x + Σ (B_STEP·b + BIAS)·x of one row of a segment.
+#[inline(always)]
+fn lane_sum<F: PairFormat>(codes: &[u8], values: &[i8], lane: usize) -> i32 {
+    let pair_bits = F::A_BITS + F::B_BITS;
+    let unit = Unit::of(pair_bits);
+    let (even, odd) = values.split_at(HALF);
+    let mut acc = 0;
+    let mut add = |code: u32, pair: usize| {
+        let code = opaque(code as i32) as u32;
+        let a = (code >> F::B_BITS & mask(F::A_BITS)) as i32;
+        let b = (code & mask(F::B_BITS)) as i32;
+        acc = opaque(acc + a * i32::from(even[pair]));
+        acc = opaque(acc + F::B_STEP * b * i32::from(odd[pair]));
+    };
+    for (n, vectors) in codes.chunks_exact(unit.stored * VECTOR).enumerate() {
+        for byte in 0..VECTOR_PAIRS {
+            let pair = |vector: usize| (n * unit.codes + vector) * VECTOR_PAIRS + byte;
+            let mut hidden = 0;
+            for vector in 0..unit.stored {
+                let code = u32::from(vectors[vector * VECTOR + lane * VECTOR_PAIRS + byte]);
+                hidden |= (code >> pair_bits) << (vector as u32 * (8 - pair_bits));
+                add(code, pair(vector));
+            }
+            if unit.codes > unit.stored {
+                add(hidden, pair(unit.stored));
+            }
+        }
+    }
+    acc
 }

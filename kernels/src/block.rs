@@ -1,8 +1,12 @@
 //! The unit of work of a compiled kernel: some consecutive rows of a packed matrix times one vector.
+//!
+//! One block serves both families of layouts. Codes lie in *stripes*: single rows under `dense` and
+//! `byte_per_pair`, sixteen interleaved rows under `rows16`.
 
 use crate::{
     activations::Activations,
     granularity::{Granularity, MAX_SEGMENT},
+    layout::{Layout, STRIPE_ROWS},
     packed::{PackedMatrix, TAIL},
     scale,
 };
@@ -16,14 +20,31 @@ pub(crate) struct RowScales {
     step: usize,
 }
 
+/// The weight scales of sixteen rows, 16 of them for a segment.
+pub(crate) struct StripeScales<'a> {
+    /// From the first segment's scales on.
+    scales: &'a [u16],
+    /// From one segment's scales to the next: 0 where they share them.
+    step: usize,
+}
+
+impl StripeScales<'_> {
+    /// f16 bits of the scales of a segment.
+    #[inline(always)]
+    pub(crate) fn of(&self, segment: usize) -> &[u16; STRIPE_ROWS] {
+        window(self.scales, segment * self.step)
+    }
+}
+
 /// Rows `first_row .. first_row + out.len()` of a matrix, and where their products go.
 ///
-/// [`RowBlock::new`] checks every length that the kernels rely on; the fields stay private, so that
+/// [`Block::new`] checks every length that the kernels rely on; the fields stay private, so that
 /// a block that exists has been checked.
-pub(crate) struct RowBlock<'a> {
-    /// Codes of the rows, then at least [`TAIL`] readable bytes.
+pub(crate) struct Block<'a> {
+    /// Codes of the rows' stripes, then at least [`TAIL`] readable bytes.
     codes: &'a [u8],
-    row_bytes: usize,
+    layout: Layout,
+    stripe_bytes: usize,
     segment_bytes: usize,
     segments: usize,
     /// Pair codes of a segment: 16, 32 or 64.
@@ -36,11 +57,11 @@ pub(crate) struct RowBlock<'a> {
     out: &'a mut [f32],
 }
 
-impl<'a> RowBlock<'a> {
-    /// A block over `codes`, which hold the packed rows `first_row ..` of `matrix`.
+impl<'a> Block<'a> {
+    /// A block over `codes`, which hold the stripes from `first_row` on of `matrix`.
     ///
     /// # Panics
-    /// If `codes`, the operand or the rows do not fit the matrix: a mistake of the caller.
+    /// If `codes`, the operand or the rows do not fit the matrix, or a stripe is cut: a mistake of the caller.
     pub(crate) fn new(
         matrix: &'a PackedMatrix,
         codes: &'a [u8],
@@ -51,15 +72,18 @@ impl<'a> RowBlock<'a> {
     ) -> Self {
         let segments = matrix.segments();
         assert!(first_row + out.len() <= matrix.rows(), "rows of the block exceed the matrix");
-        assert!(codes.len() >= out.len() * matrix.row_bytes() + TAIL, "codes of the block are too short");
+        let height = matrix.layout().stripe_rows();
+        assert!(first_row.is_multiple_of(height), "the block begins within a stripe");
+        let stripes = out.len().div_ceil(height);
+        assert!(codes.len() >= stripes * matrix.stripe_bytes() + TAIL, "codes of the block are too short");
         assert_eq!(activations.cols(), matrix.cols(), "the operand has another K than the matrix");
         assert_eq!(activations.segment(), matrix.segment(), "the operand has other segments than the matrix");
         assert!(activations.values().len() >= segments * MAX_SEGMENT);
         assert!(activations.scales().len() >= segments && activations.sums().len() >= segments);
-        assert!(matrix.scales().len() >= matrix.granularity().scale_count(matrix.rows(), segments));
         Self {
             codes,
-            row_bytes: matrix.row_bytes(),
+            layout: matrix.layout(),
+            stripe_bytes: matrix.stripe_bytes(),
             segment_bytes: matrix.segment_bytes(),
             segments,
             pairs: matrix.segment() / 2,
@@ -90,7 +114,7 @@ impl<'a> RowBlock<'a> {
         self.pairs
     }
 
-    /// Bytes from one segment's codes to the next.
+    /// Bytes from one segment of a stripe to the next.
     #[inline(always)]
     pub(crate) fn segment_bytes(&self) -> usize {
         self.segment_bytes
@@ -102,10 +126,11 @@ impl<'a> RowBlock<'a> {
         self.prefetch_distance
     }
 
-    /// Codes of a row: `segments · segment_bytes` bytes, and [`TAIL`] readable bytes behind them.
+    /// Codes of a stripe (of a row, where stripes are rows): `segments · segment_bytes` bytes, and
+    /// [`TAIL`] readable bytes behind them.
     #[inline(always)]
-    pub(crate) fn row_codes(&self, row: usize) -> &[u8] {
-        &self.codes[row * self.row_bytes..][..self.row_bytes + TAIL]
+    pub(crate) fn stripe_codes(&self, stripe: usize) -> &[u8] {
+        &self.codes[stripe * self.stripe_bytes..][..self.stripe_bytes + TAIL]
     }
 
     /// Int8 values of the operand, `(segments, 2, 64)`.
@@ -117,8 +142,26 @@ impl<'a> RowBlock<'a> {
     /// Where the scales of a row are: asked once a row, so that no segment tests the granularity.
     #[inline(always)]
     pub(crate) fn row_scales(&self, row: usize) -> RowScales {
-        let index = |segment| self.granularity.scale_index(self.first_row + row, segment, self.segments);
+        let index = |segment| self.layout.scale_index(self.granularity, self.first_row + row, segment, self.segments);
         RowScales { first: index(0), step: index(1) - index(0) }
+    }
+
+    /// The scales of sixteen interleaved rows, always in sixteens: a scale that the rows share goes
+    /// to `spread` first, so that no segment tests the granularity.
+    #[inline(always)]
+    pub(crate) fn stripe_scales<'s>(&'s self, stripe: usize, spread: &'s mut [u16; STRIPE_ROWS]) -> StripeScales<'s> {
+        let RowScales { first, step } = self.row_scales(stripe * STRIPE_ROWS);
+        if self.granularity == Granularity::Tile64 {
+            *spread = [self.scales[first]; STRIPE_ROWS];
+            return StripeScales { scales: spread, step: 0 };
+        }
+        StripeScales { scales: &self.scales[first..], step }
+    }
+
+    /// Sum of the integers of a segment of the operand, and their scale.
+    #[inline(always)]
+    pub(crate) fn activation(&self, segment: usize) -> (i32, f32) {
+        (self.activations.sums()[segment], self.activations.scales()[segment])
     }
 
     /// `N` steps of the canonical order, from segment `segment` on: each adds `(integer − bias · Σx) ·
@@ -143,6 +186,14 @@ impl<'a> RowBlock<'a> {
         terms.iter().fold(acc, |acc, term| acc + term)
     }
 
+    /// Stores the products of a stripe of sixteen rows; those of padded rows go nowhere.
+    #[inline(always)]
+    pub(crate) fn store_stripe(&mut self, stripe: usize, values: &[f32; STRIPE_ROWS]) {
+        for (out, value) in self.out[stripe * STRIPE_ROWS..].iter_mut().zip(values) {
+            *out = *value;
+        }
+    }
+
     /// Stores the product of a row.
     #[inline(always)]
     pub(crate) fn store(&mut self, row: usize, value: f32) {
@@ -153,5 +204,5 @@ impl<'a> RowBlock<'a> {
 /// `N` values from `start` on.
 #[inline(always)]
 fn window<T, const N: usize>(values: &[T], start: usize) -> &[T; N] {
-    values[start..].first_chunk().expect("the operand has every segment of the matrix")
+    values[start..].first_chunk().expect("operand and scales have every segment of the matrix")
 }
