@@ -209,7 +209,8 @@ impl Arm {
     /// Why this arm cannot run here, if it cannot.
     pub fn infeasible(&self) -> Option<String> {
         let variants: Vec<Variant> = self.formats().iter().map(|&f| self.variant(f)).collect();
-        if let Some(reason) = variants.iter().find_map(Variant::infeasible) {
+        let stored = |variant: &Variant| self.layout.infeasible_under(variant.format, self.granularity);
+        if let Some(reason) = variants.iter().find_map(|variant| variant.infeasible().or_else(|| stored(variant))) {
             return Some(reason.to_owned());
         }
         if !self.isa.is_available() {

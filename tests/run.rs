@@ -169,7 +169,9 @@ fn contradictions_are_refused_at_their_place() {
     refused("[arm.base]", "[arm.base]\nisa = \"avx2\"", &["arm `base` cannot exist"]);
     refused("model = \"builtin\"", "model = \"builtin\"\nlayers = 2", &["`layers` means nothing without a `shape`"]);
     refused("model = \"builtin\"", "shape = \"llama2-7b\"", &["`prompt` means nothing without a `model`"]);
-    refused("model = \"builtin\"", "", &["needs either a `model` or a `shape`"]);
+    refused("model = \"builtin\"\nprompt = \"Once\"", "", &["needs a `model`, a `shape` or a `matrix`, and one alone"]);
+    refused("model = \"builtin\"", "model = \"builtin\"\nshape = \"llama2-7b\"", &["and one alone"]);
+    refused("tokens = 2", "tokens = 2\nresidency = \"dram\"", &["`residency` means nothing without a `matrix`"]);
     refused("prompt = \"Once\"", "", &["no `prompt`"]);
     let again = "[[design.step]]\nset = { unpack = \"lut\" }\n[[design.step]]\nset = { unpack = \"lut\" }";
     refused("\"cumulative\"", "\"add-one-in\"\ncombination = {}", &["only a cumulative design"]);
@@ -195,6 +197,10 @@ fn values_of_wrong_types_or_sizes_are_refused_at_their_place() {
     refused("schema = 1", "schema = ", &["spec.toml:1"]);
     let model = "model = \"builtin\"\nprompt = \"Once\"";
     refused(model, "shape = \"llama2-7b\"\nlayers = 0", &["layers is 0; valid: at least 1"]);
+    refused(model, "matrix = { rows = 0, cols = 64 }", &["rows is 0; valid: at least 1"]);
+    refused(model, "matrix = { rows = 64, cols = 65537 }", &["cols is 65537; valid"]);
+    refused(model, "matrix = { rows = 64 }", &["missing field `cols`"]);
+    refused(model, "matrix = { rows = 64, cols = 64 }\nresidency = \"disk\"", &["unknown variant `disk`", "cache"]);
 }
 
 #[test]

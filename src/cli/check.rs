@@ -78,12 +78,13 @@ impl Tally {
 fn check_format(format: Format, kernels: &[&Kernel], seed: u64, tally: &mut Tally) -> Result<()> {
     let cases = Cases::new(format, seed);
     let outcomes: Vec<Outcome> = kernels.par_iter().map(|kernel| check(kernel, &cases)).collect();
-    let (mut equal, mut skipped, mut failures, mut cases_each) = (0, 0, String::new(), 0);
+    let (mut equal, mut skipped, mut failures) = (0, 0, String::new());
+    let (mut fewest, mut most, mut without) = (usize::MAX, 0, 0);
     for (kernel, outcome) in kernels.iter().zip(outcomes) {
         match outcome {
-            Outcome::Equal(cases) => {
+            Outcome::Equal { cases, not_offered } => {
                 equal += 1;
-                cases_each = cases;
+                (fewest, most, without) = (fewest.min(cases), most.max(cases), without.max(not_offered));
             }
             Outcome::Skipped(reason) => {
                 skipped += 1;
@@ -96,7 +97,13 @@ fn check_format(format: Format, kernels: &[&Kernel], seed: u64, tally: &mut Tall
         }
     }
     tally.checked += kernels.len() - skipped;
-    print(&format!("{format:5} {equal} of {} kernels equal, each in {cases_each} cases\n{failures}", kernels.len()))?;
+    let each = match (equal, without) {
+        (0, _) => String::new(),
+        (_, 0) => format!(", each in {most} cases"),
+        // A layout may not be offered under every granularity.
+        _ => format!(", each in {fewest} to {most} cases ({without} not offered in their layout)"),
+    };
+    print(&format!("{format:5} {equal} of {} kernels equal{each}\n{failures}", kernels.len()))?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     arm::Arm,
     digest::sha256,
-    model::shape::{PRESETS, Preset},
+    model::shape::PRESETS,
     plan::{
         Plan,
         expand::{Options, expand},
@@ -53,15 +53,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit> {
     let selection = args.select.selection()?;
     let spec = Spec::read(&args.spec).map_err(RunError::from)?;
-    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    let presets: Vec<(&str, usize)> = PRESETS.iter().map(|preset| (preset.name, preset.weights())).collect();
     let options = Options {
         quick: args.quick,
         keep: &|arm: &Arm| selection.keeps(arm),
         cores: machine::cores(),
-        copies: &|preset, layers| {
-            preset.parse::<Preset>().ok().map(|preset| copies(preset.weights() * layers, FEWEST_BITS))
-        },
-        presets: &names,
+        copies: &|weights| copies(weights, FEWEST_BITS),
+        presets: &presets,
     };
     let plan = expand(&spec, &options).map_err(RunError::from)?;
     let run_id = run_id(&plan);

@@ -105,18 +105,18 @@ impl Projector {
     /// A projector for `linears`, whose products go to a residual stream of `hidden` values or
     /// elsewhere.
     pub fn new<'a>(execution: Execution, hidden: usize, linears: impl Iterator<Item = &'a Linear>) -> Self {
-        let (mut cols, mut row_bytes) = (0, 0);
+        let (mut cols, mut stripe_bytes) = (0, 0);
         for linear in linears {
             cols = cols.max(linear.cols());
             if let Linear::Quantized(matrix) = linear {
-                row_bytes = row_bytes.max(matrix.row_bytes());
+                stripe_bytes = stripe_bytes.max(matrix.stripe_bytes());
             }
         }
         Self {
             normalized: Normalized { values: vec![0.0; hidden], number: None },
             quantized: Quantized { activations: Activations::with_capacity(cols), holds: None },
             delta: vec![0.0; hidden],
-            scratch: (0..execution.pool.threads()).map(|_| Scratch::with_capacity(row_bytes)).collect(),
+            scratch: (0..execution.pool.threads()).map(|_| Scratch::with_capacity(stripe_bytes)).collect(),
             operands: 0,
             spans: Spans::default(),
             execution,

@@ -18,11 +18,14 @@ use crate::{
     nearest::nearest,
     plan::{Residency, Source},
     pool::MAX_THREADS,
-    spec::{Assignments, DesignSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
+    spec::{Assignments, DesignSpec, MatrixSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
 };
 
 /// Fewest blocks of a run that may be cited.
 pub const MIN_BLOCKS: u32 = 10;
+
+/// Longest side of a matrix, exclusive; integer sums are exact up to K = 65,536.
+const MAX_SIDE: usize = 65_537;
 
 /// What the command line and the machine add to the file.
 #[derive(Clone, Copy)]
@@ -33,11 +36,10 @@ pub struct Options<'a> {
     pub keep: &'a dyn Fn(&Arm) -> bool,
     /// Cores that `threads = "all"` stands for.
     pub cores: usize,
-    /// Distinct copies of a shape's layers that make it DRAM-resident here; `None` if the preset
-    /// does not exist.
-    pub copies: &'a dyn Fn(&str, usize) -> Option<usize>,
-    /// Presets that exist, for messages.
-    pub presets: &'a [&'a str],
+    /// Distinct copies of so many weights that make them DRAM-resident here.
+    pub copies: &'a dyn Fn(usize) -> usize,
+    /// Shapes that exist, with the weights of a layer of each.
+    pub presets: &'a [(&'a str, usize)],
 }
 
 /// Checks `spec` and expands it.
@@ -175,48 +177,74 @@ fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) 
             return Err(spec.error(workload.threads.span(), message, None));
         }
     };
-    let idle = |span: Range<usize>, key: &str, owner: &str| {
-        let message = format!("`{key}` means nothing without a {owner}, and workload `{name}` has none");
-        Err(spec.error(span, message, None))
-    };
-    let (source, residency, unit) = match (&workload.model, &workload.shape) {
-        (Some(model), None) => {
-            if let Some(layers) = &workload.layers {
-                return idle(layers.span(), "layers", "`shape`");
-            }
-            let Some(prompt) = workload.prompt.clone() else {
-                let message = format!("workload `{name}` has a model and no `prompt` for it to continue");
-                return Err(spec.error(model.span(), message, None));
-            };
-            let prompt = prompt.into_inner();
-            let model = (model.get_ref() != "builtin").then(|| model.get_ref().clone());
-            (Source::Trained { model, prompt }, Residency::Cache, "token")
-        }
-        (None, Some(shape)) => {
-            if let Some(prompt) = &workload.prompt {
-                return idle(prompt.span(), "prompt", "`model`");
-            }
-            let preset = shape.get_ref().clone();
-            let layers = workload.layers.as_ref().map_or(Ok(1), |layers| {
-                check_range(spec, layers, 1..1001, "layers")?;
-                Ok(*layers.get_ref())
-            })?;
-            let Some(copies) = (options.copies)(&preset, layers) else {
-                return Err(unknown(spec, shape.span(), "shape", &preset, options.presets.iter().copied()));
-            };
-            (Source::Shape { preset, layers, copies, seed: spec.file.protocol.seed }, Residency::Dram, "layer_token")
-        }
-        _ => {
-            let message = format!("workload `{name}` needs either a `model` or a `shape`");
-            return Err(spec.error(workload.name.span(), message, None));
-        }
-    };
+    let (source, residency, unit) = source(spec, workload, options)?;
     let tokens = match &workload.quick_tokens {
         Some(tokens) if options.quick => *tokens.get_ref(),
         _ => *workload.tokens.get_ref(),
     };
     let (title, repetitions) = (workload.title.clone(), *workload.repetitions.get_ref());
     Ok(Workload { name, title, residency, unit: unit.to_owned(), threads, repetitions, tokens, source })
+}
+
+/// Where the weights of a workload come from, where they lie, and what one unit of its time is.
+fn source(
+    spec: &Spec,
+    workload: &WorkloadSpec,
+    options: &Options<'_>,
+) -> Result<(Source, Residency, &'static str), SpecError> {
+    let name = workload.name.get_ref();
+    let WorkloadSpec { model, prompt, shape, layers, matrix, residency, .. } = workload;
+    let idle = |key: Option<Range<usize>>, what: &str, owner: &str| {
+        let message = format!("`{what}` means nothing without a `{owner}`, and workload `{name}` has none");
+        key.map_or(Ok(()), |span| Err(spec.error(span, message, None)))
+    };
+    if model.is_none() {
+        idle(prompt.as_ref().map(Spanned::span), "prompt", "model")?;
+    }
+    if shape.is_none() {
+        idle(layers.as_ref().map(Spanned::span), "layers", "shape")?;
+    }
+    if matrix.is_none() {
+        idle(residency.as_ref().map(Spanned::span), "residency", "matrix")?;
+    }
+    let seed = spec.file.protocol.seed;
+    match (model, shape, matrix) {
+        (Some(model), None, None) => {
+            let Some(prompt) = prompt else {
+                let message = format!("workload `{name}` has a model and no `prompt` for it to continue");
+                return Err(spec.error(model.span(), message, None));
+            };
+            let prompt = prompt.get_ref().clone();
+            let model = (model.get_ref() != "builtin").then(|| model.get_ref().clone());
+            Ok((Source::Trained { model, prompt }, Residency::Cache, "token"))
+        }
+        (None, Some(shape), None) => {
+            let preset = shape.get_ref().clone();
+            let layers = layers.as_ref().map_or(Ok(1), |layers| {
+                check_range(spec, layers, 1..1001, "layers")?;
+                Ok(*layers.get_ref())
+            })?;
+            let Some((_, weights)) = options.presets.iter().find(|(name, _)| *name == preset) else {
+                let valid = options.presets.iter().map(|(name, _)| *name);
+                return Err(unknown(spec, shape.span(), "shape", &preset, valid));
+            };
+            let copies = (options.copies)(weights * layers);
+            Ok((Source::Shape { preset, layers, copies, seed }, Residency::Dram, "layer_token"))
+        }
+        (None, None, Some(matrix)) => {
+            let MatrixSpec { rows, cols } = matrix.get_ref();
+            check_range(spec, rows, 1..MAX_SIDE, "rows")?;
+            check_range(spec, cols, 1..MAX_SIDE, "cols")?;
+            let (rows, cols) = (*rows.get_ref(), *cols.get_ref());
+            let residency = residency.as_ref().map_or(Residency::Dram, |residency| *residency.get_ref());
+            let copies = if residency == Residency::Dram { (options.copies)(rows * cols) } else { 1 };
+            Ok((Source::Matrix { rows, cols, copies, seed }, residency, "product"))
+        }
+        _ => {
+            let message = format!("workload `{name}` needs a `model`, a `shape` or a `matrix`, and one alone");
+            Err(spec.error(workload.name.span(), message, None))
+        }
+    }
 }
 
 /// Cells and infeasible points as they accumulate over designs.
@@ -336,7 +364,9 @@ impl Expansion<'_> {
         let impossible = unchanged
             .then(|| format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best()))
             .or_else(|| pair.arm.infeasible())
-            .or_else(|| pair.reference.infeasible());
+            .or_else(|| pair.reference.infeasible())
+            .or_else(|| workload.infeasible(&pair.arm).map(str::to_owned))
+            .or_else(|| workload.infeasible(&pair.reference).map(str::to_owned));
         let left_out = || {
             let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
             (!kept).then(|| "left out by the selection on the command line".to_owned())

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue};
+
 /// Version of the plan as written into `manifest.json`.
 pub const PLAN_SCHEMA: u32 = 1;
 
@@ -66,13 +68,13 @@ pub struct Workload {
     /// One line for tables: "trained 3.3 M LLaMA, cache-resident".
     pub title: String,
     pub residency: Residency,
-    /// What one unit of `token_time` is: `token` or `layer_token`.
+    /// What one unit of `token_time` is: `token`, `layer_token` or `product`.
     pub unit: String,
     pub threads: usize,
     /// Most timed repetitions of a cell in each block; slow cells have fewer, fixed before the first
     /// block.
     pub repetitions: u32,
-    /// Tokens decoded in each repetition.
+    /// Tokens of each repetition; of a matrix, products.
     pub tokens: u32,
     /// Parameters that the runner needs to build the workload.
     pub source: Source,
@@ -81,21 +83,35 @@ pub struct Workload {
 impl Workload {
     /// What is measured in each repetition. Latencies belong to models that decode text.
     pub fn metrics(&self) -> &'static [&'static str] {
-        match self.residency {
-            Residency::Cache => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
-            Residency::Dram => &["token_time", "kernel_time"],
+        match self.source {
+            Source::Trained { .. } => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
+            Source::Shape { .. } | Source::Matrix { .. } => &["token_time", "kernel_time"],
         }
     }
 
-    /// Units (tokens, or layer-tokens) of one token.
+    /// Units (tokens, layer-tokens or products) of one token.
     pub fn units_of_a_token(&self) -> usize {
         match self.source {
             Source::Shape { layers, .. } => layers,
-            Source::Trained { .. } => 1,
+            Source::Trained { .. } | Source::Matrix { .. } => 1,
         }
     }
 
-    /// The unit of its metrics: `ns/token` or `ns/layer_token`.
+    /// Why `arm` means nothing on this workload, if it does not.
+    pub fn infeasible(&self, arm: &Arm) -> Option<&'static str> {
+        let Source::Matrix { .. } = self.source else { return None };
+        if arm.format == ArmFormat::Mixed {
+            Some("mixed chooses among the tensors of a model; a matrix alone has one format")
+        } else if arm.epilogue == Epilogue::Fused {
+            Some("a matrix alone has no residual stream to add to")
+        } else if arm.activations == ActivationUse::Cached {
+            Some("a matrix alone shares its operand with no other")
+        } else {
+            None
+        }
+    }
+
+    /// The unit of its metrics: `ns/token`, `ns/layer_token` or `ns/product`.
     pub fn time_unit(&self) -> String {
         format!("ns/{}", self.unit)
     }
@@ -109,6 +125,8 @@ pub enum Source {
     Trained { model: Option<String>, prompt: String },
     /// A preset shape with seeded weights and this many distinct copies of each layer.
     Shape { preset: String, layers: usize, copies: usize, seed: u64 },
+    /// One matrix of seeded weights in this many distinct copies.
+    Matrix { rows: usize, cols: usize, copies: usize, seed: u64 },
 }
 
 /// One arm on one workload.

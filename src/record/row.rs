@@ -49,7 +49,7 @@ pub struct Sample {
     pub repetition: u32,
     /// `token_time`, `kernel_time`, `token_latency_p50`, `token_latency_p95`.
     pub metric: String,
-    /// `ns/token` or `ns/layer_token`.
+    /// `ns/token`, `ns/layer_token` or `ns/product`.
     pub unit: String,
     pub value: f64,
     /// Read bandwidth of the memory that holds the weights (DRAM, or a cache for a cache-resident

@@ -117,11 +117,11 @@ impl Block<'_> {
         before: &mut f64,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
         let repetitions = facts.repetitions + u32::from(facts.warm_up);
-        let mut decoder = stage.decoder(&arm, repetitions as usize)?;
+        let mut running = stage.arm(&arm, repetitions as usize)?;
         let mut samples = Vec::new();
         let mut output = Vec::new();
         for repetition in 0..repetitions {
-            let result = stage.repeat(&mut decoder)?;
+            let result = stage.repeat(&mut *running)?;
             let phase = if facts.warm_up && repetition == 0 { Phase::Warmup } else { Phase::Measure };
             let evidence = result.evidence;
             let after = roof.measure(stage.pool());

@@ -23,6 +23,7 @@ pub mod stop;
 use std::{io, path::PathBuf};
 
 use miette::Diagnostic;
+use septet_kernels::QuantizeError;
 use thiserror::Error;
 
 use crate::{arm::AssignError, mixed::MixedError, model, record::RecordError, report::ReportError, spec::SpecError};
@@ -72,6 +73,9 @@ pub enum RunError {
     )]
     #[diagnostic(help("lower `tokens` to at most {}, or shorten `prompt`", .context.saturating_sub(*.prompt)))]
     Context { workload: String, prompt: usize, tokens: usize, context: usize },
+    /// The weights of a matrix workload.
+    #[error("a matrix of {rows} × {cols}: {cause}")]
+    Matrix { rows: usize, cols: usize, cause: QuantizeError },
     /// Every cell failed or was left out.
     #[error("no cell is left to run")]
     NothingToRun,

@@ -73,7 +73,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
         let stage = Stage::new(workload, &all, Some(1))?;
         let mut outputs = BTreeMap::new();
         for reference in references {
-            outputs.insert(reference, stage.repeat(&mut stage.decoder(&reference, 1)?)?.output);
+            outputs.insert(reference, stage.repeat(&mut *stage.arm(&reference, 1)?)?.output);
         }
         let quality = quality_of(workload, &workload_arms, plan.protocol.quick, say)?;
         for (id, arm) in cells {
@@ -82,7 +82,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
             }
             let reference = reference_of(arm);
             let expected = &outputs[&reference];
-            let (bit_equal, seconds) = match stage.repeat(&mut stage.decoder(arm, 1)?) {
+            let (bit_equal, seconds) = match stage.repeat(&mut *stage.arm(arm, 1)?) {
                 Ok(repetition) => (repetition.output == *expected, repetition.seconds()),
                 Err(error) => {
                     failed.entry(id.to_owned()).or_insert(error.to_string());
@@ -135,7 +135,7 @@ fn wrong_kernels(arms: &[Arm], seed: u64) -> BTreeMap<Variant, String> {
     let wrong = |variant: &Variant| {
         let kernel = registry::find(*variant)?;
         match check::check(kernel, &cases[&variant.format]) {
-            Outcome::Equal(_) => None,
+            Outcome::Equal { .. } => None,
             Outcome::Skipped(reason) => Some((*variant, reason)),
             Outcome::Failed(mismatch) => {
                 let reason = format!("{variant} fails its check with seed {seed}: {mismatch:?}");

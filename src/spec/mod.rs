@@ -12,6 +12,8 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::plan::Residency;
+
 pub mod error;
 
 pub use error::SpecError;
@@ -77,11 +79,23 @@ pub struct WorkloadSpec {
     pub shape: Option<Spanned<String>>,
     /// Layers of the shape in each distinct copy.
     pub layers: Option<Spanned<usize>>,
+    /// A matrix alone, with seeded weights.
+    pub matrix: Option<Spanned<MatrixSpec>>,
+    /// Where the weights of a matrix lie while it is multiplied; `dram` when absent.
+    pub residency: Option<Spanned<Residency>>,
     pub threads: Spanned<Threads>,
     pub repetitions: Spanned<u32>,
     pub tokens: Spanned<u32>,
     /// Tokens of a `--quick` run.
     pub quick_tokens: Option<Spanned<u32>>,
+}
+
+/// The shape of a matrix.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixSpec {
+    pub rows: Spanned<usize>,
+    pub cols: Spanned<usize>,
 }
 
 /// A number of threads, or every core.

@@ -1,19 +1,22 @@
 //! A workload, ready to run: its weights in every stored form that its arms need, shared by all of
 //! them.
 
-use std::{cell::Cell, path::Path, sync::Arc, time::Instant};
+mod pipeline;
+mod product;
+
+use std::{cell::Cell, path::Path, sync::Arc};
 
 use rayon::prelude::*;
 use septet_kernels::{Format, Granularity, Layout};
 
+use self::{pipeline::Pipeline, product::Product};
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
     arm::{Arm, ArmFormat},
     digest::sha256,
     mixed::MixedFormats,
     model::{
-        Checkpoint, Config, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Place, Storage, builtin,
-        sampler::most_likely,
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, Linear, LinearSet, ModelParts, Place, Storage, builtin,
         shape::{Preset, ShapeModel},
         weights,
     },
@@ -35,17 +38,42 @@ impl From<&Arm> for Stored {
     }
 }
 
+/// Equal copies of some weights at distinct addresses, in each stored form.
+type Copies<T> = Vec<(Stored, Vec<T>)>;
+
+/// What a workload multiplies.
+enum Weights {
+    /// The layers of a model, and the tokens that a trained one continues.
+    Model { parts: Arc<ModelParts>, sets: Copies<LinearSet>, prompt: Vec<u32> },
+    /// A matrix alone, and the seed of its vector.
+    Matrix { matrices: Copies<Linear>, seed: u64 },
+}
+
+/// An arm on its workload, to be repeated.
+pub trait Run {
+    /// Goes back to where a repetition begins; not timed.
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    fn rewind(&mut self) -> Result<(), RunError>;
+    /// Runs one token, and says how many nanoseconds it took.
+    ///
+    /// # Errors
+    /// A value that is not finite.
+    fn token(&mut self) -> Result<u64, RunError>;
+    /// Nanoseconds inside linear kernels since `rewind` or the last call.
+    fn take_kernel_ns(&mut self) -> u64;
+    /// What the last token left: the same for arms that compute the same.
+    fn output(&self) -> &[f32];
+}
+
 /// A workload with its weights.
 pub struct Stage {
-    parts: Arc<ModelParts>,
-    /// Equal copies of the weights at distinct addresses, for each stored form.
-    sets: Vec<(Stored, Vec<LinearSet>)>,
+    weights: Weights,
     pool: Arc<ThreadPool>,
-    /// Tokens that a trained model continues; none for a shape.
-    prompt: Vec<u32>,
     /// Tokens of one repetition.
     tokens: usize,
-    /// The copy that the next decoder begins with: each goes on where the one before it stopped, so
+    /// The copy that the next arm begins with: each goes on where the one before it stopped, so
     /// that no copy is read again before all others have been.
     next_copy: Cell<usize>,
 }
@@ -59,8 +87,8 @@ pub struct Repetition {
     pub kernel_ns: u64,
     /// What the operating system did meanwhile.
     pub evidence: Evidence,
-    /// Bits of the residual stream that the last token left: the same for arms that compute the
-    /// same.
+    /// Bits of what the last token left (the residual stream, or the product): the same for arms that
+    /// compute the same.
     pub output: Vec<u32>,
 }
 
@@ -87,9 +115,8 @@ impl Stage {
         let mut wanted: Vec<Stored> = arms.iter().map(Stored::from).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let pool = || ThreadPool::new(workload.threads).map(Arc::new).map_err(RunError::Threads);
         let tokens = workload.tokens as usize;
-        match &workload.source {
+        let weights = match &workload.source {
             Source::Trained { model, prompt } => {
                 let checkpoint = load(model.as_deref())?;
                 let prompt = checkpoint.tokenizer.encode_prompt(prompt)?;
@@ -103,7 +130,7 @@ impl Stage {
                     Ok((stored, vec![checkpoint.linears.stored(storage)?]))
                 };
                 let sets = wanted.into_par_iter().map(stored).collect::<Result<_, RunError>>()?;
-                Ok(Self { parts: checkpoint.parts, sets, pool: pool()?, prompt, tokens, next_copy: Cell::new(0) })
+                Weights::Model { parts: checkpoint.parts, sets, prompt }
             }
             Source::Shape { preset, layers, copies: planned, seed } => {
                 let preset: Preset = preset.parse()?;
@@ -116,9 +143,18 @@ impl Stage {
                 let models = wanted.into_par_iter().map(model).collect::<Result<Vec<_>, RunError>>()?;
                 let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
                 let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
-                Ok(Self { parts, sets, pool: pool()?, prompt: Vec::new(), tokens, next_copy: Cell::new(0) })
+                Weights::Model { parts, sets, prompt: Vec::new() }
             }
-        }
+            &Source::Matrix { rows, cols, copies: planned, seed } => {
+                let copies = copies.unwrap_or(planned);
+                let matrices = |stored| Ok((stored, product::matrices(stored, rows, cols, copies, seed)?));
+                let matrices = wanted.into_par_iter().map(matrices).collect::<Result<_, RunError>>()?;
+                Weights::Matrix { matrices, seed }
+            }
+        };
+        // Threads start when there is something for them to do.
+        let pool = ThreadPool::new(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
+        Ok(Self { weights, pool, tokens, next_copy: Cell::new(0) })
     }
 
     /// The threads that run the workload.
@@ -128,64 +164,79 @@ impl Stage {
 
     /// The weights of an arm: weights and stored bytes that one token uses.
     pub fn weights_and_bytes(&self, arm: &Arm) -> (usize, usize) {
-        let set = &self.sets_of(arm)[0];
-        (set.weights(), set.stored_bytes())
+        match &self.weights {
+            Weights::Model { sets, .. } => {
+                let set = &of(sets, arm)[0];
+                (set.weights(), set.stored_bytes())
+            }
+            Weights::Matrix { matrices, .. } => {
+                let matrix = &of(matrices, arm)[0];
+                (matrix.rows() * matrix.cols(), matrix.stored_bytes())
+            }
+        }
     }
 
-    /// A decoder that runs `arm` for `repetitions` repetitions.
+    /// `arm` on this workload, for `repetitions` repetitions.
     ///
     /// # Errors
     /// No kernel for the arm on this CPU.
-    pub fn decoder(&self, arm: &Arm, repetitions: usize) -> Result<Decoder, RunError> {
+    pub fn arm(&self, arm: &Arm, repetitions: usize) -> Result<Box<dyn Run>, RunError> {
         let execution = Execution::of(arm, Arc::clone(&self.pool));
-        let positions = if self.prompt.is_empty() { usize::MAX } else { self.prompt.len() + self.tokens };
-        let mut copies = self.sets_of(arm).to_vec();
         let first = self.next_copy.get();
-        let count = copies.len();
-        copies.rotate_left(first % count);
         self.next_copy.set(first + repetitions * self.tokens);
-        Ok(Decoder::new(Arc::clone(&self.parts), copies, execution, positions)?)
+        Ok(match &self.weights {
+            Weights::Model { parts, sets, prompt } => {
+                let positions = if prompt.is_empty() { usize::MAX } else { prompt.len() + self.tokens };
+                let copies = rotated(of(sets, arm), first);
+                let decoder = Decoder::new(Arc::clone(parts), copies, execution, positions)?;
+                Box::new(Pipeline::new(decoder, prompt.clone()))
+            }
+            Weights::Matrix { matrices, seed } => {
+                Box::new(Product::new(&rotated(of(matrices, arm), first), execution, *seed)?)
+            }
+        })
     }
 
-    /// Runs `decoder` once over the workload's tokens, each timed on its own. A trained model first
-    /// reads the prompt, untimed, and then continues it greedily.
+    /// Runs `arm` once over the workload's tokens, each timed on its own.
     ///
     /// # Errors
     /// A value that is not finite.
-    pub fn repeat(&self, decoder: &mut Decoder) -> Result<Repetition, RunError> {
-        decoder.reset();
-        let mut token = if self.prompt.is_empty() { 0 } else { most_likely(decoder.prefill(&self.prompt)?) };
-        decoder.take_spans();
+    pub fn repeat(&self, arm: &mut dyn Run) -> Result<Repetition, RunError> {
+        arm.rewind()?;
         let before = Evidence::now();
-        let mut token_ns = Vec::with_capacity(self.tokens);
-        for _ in 0..self.tokens {
-            let clock = Instant::now();
-            let logits = decoder.forward(token)?;
-            token_ns.push(clock.elapsed().as_nanos() as u64);
-            if !logits.is_empty() {
-                token = most_likely(logits);
-            }
-        }
+        let token_ns = (0..self.tokens).map(|_| arm.token()).collect::<Result<_, _>>()?;
         let evidence = Evidence::now().since(before);
-        let output = decoder.residual().iter().map(|value| value.to_bits()).collect();
-        Ok(Repetition { token_ns, kernel_ns: decoder.take_spans().kernel_ns, evidence, output })
-    }
-
-    fn sets_of(&self, arm: &Arm) -> &[LinearSet] {
-        let stored = Stored::from(arm);
-        let (_, sets) = self.sets.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
-        sets
+        let output = arm.output().iter().map(|value| value.to_bits()).collect();
+        Ok(Repetition { token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
     }
 }
 
-/// Bytes of all copies of a shape workload in every stored form that its cells need, and of the
-/// buffer that measures its roof.
+/// The copies in the form that `arm` uses.
+fn of<'a, T>(copies: &'a Copies<T>, arm: &Arm) -> &'a [T] {
+    let stored = Stored::from(arm);
+    let (_, copies) = copies.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
+    copies
+}
+
+/// The copies, beginning with number `first`, counted round and round.
+fn rotated<T: Clone>(copies: &[T], first: usize) -> Vec<T> {
+    let mut copies = copies.to_vec();
+    let count = copies.len();
+    copies.rotate_left(first % count);
+    copies
+}
+
+/// Bytes of all copies of a workload's seeded weights in every stored form that its cells need, and of
+/// the buffer that measures its roof.
 ///
 /// # Errors
 /// A preset that does not exist.
 pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
-    let Source::Shape { preset, layers, copies, .. } = &workload.source else { return Ok(0) };
-    let weights = preset.parse::<Preset>()?.weights() * layers;
+    let (weights, copies) = match &workload.source {
+        Source::Trained { .. } => return Ok(0),
+        Source::Shape { preset, layers, copies, .. } => (preset.parse::<Preset>()?.weights() * layers, copies),
+        Source::Matrix { rows, cols, copies, .. } => (rows * cols, copies),
+    };
     let cells = plan.cells.iter().filter(|cell| cell.workload == workload.name);
     let mut stored = Vec::new();
     for cell in cells {
@@ -199,10 +250,15 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
     Ok(bytes as usize + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
 }
 
-/// Copies of a shape that exceed the last-level cache four times in every stored form, at least four.
+/// Fewest bytes of distinct weights in rotation: what other programs leave of a shared cache is unknown.
+const ROTATION: usize = 1 << 30;
+
+/// Copies of so many weights that exceed the last-level cache four times, and [`ROTATION`], in every
+/// stored form; at least four.
 pub fn copies(weights: usize, fewest_bits: f64) -> usize {
     let bytes = weights as f64 * fewest_bits / 8.0;
-    ((4 * machine::last_level_cache()) as f64 / bytes).ceil().max(4.0) as usize
+    let rotation = (4 * machine::last_level_cache()).max(ROTATION);
+    (rotation as f64 / bytes).ceil().max(4.0) as usize
 }
 
 /// SHA-256 over the weights of every trained model of the plan.
