@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use septet_kernels::{Prefetch, registry};
+use thiserror::Error;
 
 use super::{RunError, stage::Stage};
 use crate::{
@@ -24,6 +25,22 @@ const LOOP: [(&str, &str); 3] = [
     ("loop_instructions_per_weight", "instructions/weight"),
     ("loop_vector_bits", "bits"),
 ];
+
+/// Why there are no hardware counters.
+#[derive(Clone, Debug, Error)]
+#[error("{reason}; remedy: {remedy}")]
+pub struct NoCounters {
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// Whether this process may read hardware counters.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn hardware() -> Result<(), NoCounters> {
+    hardware::Group::open().map(drop)
+}
 
 /// Every counter of every cell of `plan`.
 ///
@@ -74,7 +91,7 @@ fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
 fn hardware_counts(
     workload: &Workload,
     arms: &[(&str, Arm)],
-    group: &Result<hardware::Group, String>,
+    group: &Result<hardware::Group, NoCounters>,
 ) -> Result<Vec<CounterRow>, RunError> {
     let unavailable = |reason: &str| {
         let row = |cell: &str, counter: &str| CounterRow {
@@ -90,7 +107,7 @@ fn hardware_counts(
     };
     let group = match group {
         Ok(group) => group,
-        Err(reason) => return Ok(unavailable(reason)),
+        Err(none) => return Ok(unavailable(&none.to_string())),
     };
     if workload.threads > 1 || matches!(workload.source, Source::Shape { .. }) {
         return Ok(unavailable("counted on single-threaded trained workloads only: a group follows one thread"));
@@ -128,6 +145,7 @@ mod hardware {
         events::{Cache, CacheOp, CacheResult, Event, Hardware, WhichCache},
     };
 
+    use super::NoCounters;
     use crate::record::CounterStatus;
 
     /// One counter's value and how it came about.
@@ -141,7 +159,7 @@ mod hardware {
 
     impl Group {
         /// Opens every counter that exists; an error, with a remedy, if there is none.
-        pub fn open() -> Result<Self, String> {
+        pub fn open() -> Result<Self, NoCounters> {
             let misses = |which| Event::from(Cache { which, operation: CacheOp::READ, result: CacheResult::MISS });
             let events: [(&str, Event); 7] = [
                 ("cycles", Hardware::CPU_CYCLES.into()),
@@ -161,10 +179,12 @@ mod hardware {
                 }
             }
             match refused {
-                Some(error) if counters.is_empty() => Err(format!(
-                    "perf_event_open: {error}; remedy: run on bare metal or in a virtual machine with a PMU, \
-                     with kernel.perf_event_paranoid at 2 or below"
-                )),
+                Some(error) if counters.is_empty() => Err(NoCounters {
+                    reason: format!("perf_event_open: {error}"),
+                    remedy: "run on bare metal or in a virtual machine with a PMU, with kernel.perf_event_paranoid at \
+                             2 or below"
+                        .to_owned(),
+                }),
                 _ => Ok(Self(RefCell::new(counters))),
             }
         }
@@ -204,6 +224,7 @@ mod hardware {
 mod hardware {
     use std::collections::BTreeMap;
 
+    use super::NoCounters;
     use crate::record::CounterStatus;
 
     /// One counter's value and how it came about.
@@ -217,8 +238,11 @@ mod hardware {
 
     impl Group {
         /// Never succeeds.
-        pub fn open() -> Result<Self, String> {
-            Err("hardware counters are read through perf_event_open, which only Linux has".to_owned())
+        pub fn open() -> Result<Self, NoCounters> {
+            Err(NoCounters {
+                reason: "hardware counters are read through perf_event_open, which only Linux has".to_owned(),
+                remedy: "run on Linux".to_owned(),
+            })
         }
 
         /// Never called: there is no value of this type.
