@@ -2,15 +2,17 @@
 //!
 //! Data flows one way: [`spec`] (TOML as written) → [`plan`] (checked, expanded to unique cells) →
 //! [`runner`] (processes, blocks, samples) → [`record`] (append-only rows) → [`stats`] (pure
-//! functions) → [`report`] (pure functions of rows).
+//! functions) → [`report`] (pure functions of rows). Beside it, [`doctor`] examines the machine.
 
 #![deny(unsafe_code)]
 
+pub mod affinity;
 pub mod arm;
 pub mod axis;
 pub mod cli;
 pub mod digest;
 pub mod disassembly;
+pub mod doctor;
 pub mod mixed;
 pub mod model;
 mod nearest;

@@ -21,6 +21,8 @@ use std::thread::{self, JoinHandle, Thread};
 
 use septet_kernels::ops::lanes::TILE;
 
+use crate::affinity::{self, Bound};
+
 /// Most threads of a pool: more than any one machine has, few enough to start.
 pub const MAX_THREADS: usize = 1024;
 
@@ -63,6 +65,8 @@ pub struct ThreadPool {
     workers: Vec<JoinHandle<()>>,
     /// Held during a call: callers on several threads take turns.
     turn: Mutex<()>,
+    /// Where the caller is bound as well.
+    caller: Option<Bound>,
 }
 
 impl ThreadPool {
@@ -87,11 +91,32 @@ impl ThreadPool {
             }),
             workers: Vec::new(),
             turn: Mutex::new(()),
+            caller: None,
         };
         for index in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let worker = thread::Builder::new().name(format!("worker-{index}")).spawn(move || shared.work(index))?;
             pool.workers.push(worker);
+        }
+        Ok(pool)
+    }
+
+    /// As [`ThreadPool::new`], with each worker on a CPU of its own: the calling thread, too, until
+    /// the pool is dropped. Workers are left to the system where [`affinity::placement`] says why.
+    ///
+    /// # Errors
+    ///
+    /// As [`ThreadPool::new`].
+    pub fn bound(threads: usize) -> std::io::Result<Self> {
+        let mut pool = Self::new(threads)?;
+        if let Ok(cpus) = affinity::placement(pool.threads()) {
+            // A system that refuses leaves the thread free, as it was.
+            pool.caller = affinity::bind_for_now(cpus[0]).ok();
+            pool.run(&|worker| {
+                if worker > 0 {
+                    let _ = affinity::bind(cpus[worker]);
+                }
+            });
         }
         Ok(pool)
     }
@@ -359,6 +384,36 @@ mod tests {
         ids.sort_by_key(|id| format!("{id:?}"));
         ids.dedup();
         assert_eq!(ids.len(), 3);
+    }
+
+    #[test]
+    fn bound_workers_have_cpus_of_their_own() {
+        let Ok(cpus) = affinity::placement(2) else {
+            println!("skipped: {}", affinity::placement(2).unwrap_err());
+            return;
+        };
+        let before = thread::available_parallelism().expect("a number");
+        let pool = ThreadPool::bound(2).expect("threads");
+        let found = Mutex::new(vec![None; 2]);
+        pool.run(&|worker| lock(&found)[worker] = affinity::current());
+        assert_eq!(*lock(&found), [Some(cpus[0]), Some(cpus[1])]);
+        drop(pool);
+        assert_eq!(thread::available_parallelism().expect("a number"), before);
+    }
+
+    #[test]
+    fn more_threads_than_cpus_are_left_free_and_finish() {
+        let threads = 4 * thread::available_parallelism().expect("a number").get();
+        let before = thread::available_parallelism().expect("a number");
+        let pool = ThreadPool::bound(threads).expect("threads");
+        let count = AtomicUsize::new(0);
+        for _ in 0..200 {
+            pool.run(&|_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        assert_eq!(count.into_inner(), 200 * threads);
+        assert_eq!(thread::available_parallelism().expect("a number"), before);
     }
 
     #[test]

@@ -69,6 +69,52 @@ fn an_unknown_kernel_has_nearest_names_and_a_reason() {
     refused(&["asm", "nonsense"], &["gemv/<format>/<layout>/<unpack>/<unroll>/<isa>", "bench list"]);
 }
 
+/// What a quantity reaches at a place, by thread count.
+fn maxima(diagnosis: &serde_json::Value, quantity: &str, place: &str) -> Vec<f64> {
+    let rows = diagnosis["ceilings"].as_array().unwrap().iter();
+    let rows = rows.filter(|row| row["quantity"] == quantity && row["place"].as_str().unwrap().starts_with(place));
+    rows.map(|row| row["maximum"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn doctor_measures_every_ceiling_and_says_how() {
+    let (code, out, err) = bench(&["doctor", "--quick", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("measuring read bandwidth"), "{err}");
+    let diagnosis: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&diagnosis["schema"], &diagnosis["quick"]), (&1.into(), &true.into()));
+    for row in diagnosis["ceilings"].as_array().unwrap() {
+        if row["status"] == "unavailable" {
+            assert!(row["reason"].is_string() && row["remedy"].is_string(), "{row}");
+            continue;
+        }
+        let [minimum, median, maximum] = ["minimum", "median", "maximum"].map(|key| row[key].as_f64().unwrap());
+        assert!(0.0 < minimum && minimum <= median && median <= maximum, "{row}");
+        assert!(!row["how"].as_str().unwrap().is_empty() && row["threads"].as_u64() > Some(0), "{row}");
+    }
+    for (quantity, place) in [("read_bandwidth", "DRAM"), ("timer_step", "Instant"), ("timer_cost", "Instant")] {
+        assert!(!maxima(&diagnosis, quantity, place).is_empty(), "no {quantity} of {place} in\n{out}");
+    }
+    if cfg!(target_arch = "x86_64") && septet_kernels::Isa::Avx2.is_available() {
+        for quantity in ["int8_dot", "f32_fma"] {
+            assert!(!maxima(&diagnosis, quantity, "avx2").is_empty(), "no {quantity} in\n{out}");
+        }
+    }
+    // One thread, and what it reached at best: this holds beside other tests, too.
+    let [cache, memory] = ["L1", "DRAM"].map(|place| maxima(&diagnosis, "read_bandwidth", place).first().copied());
+    assert!(cache.is_none() || cache >= memory, "{out}");
+}
+
+#[test]
+fn doctor_prints_how_each_ceiling_was_measured() {
+    let (code, out, err) = bench(&["doctor", "--quick"]);
+    assert_eq!(code, 0, "{err}");
+    for part in ["Machine\n", "/proc/cpuinfo", "loads, windows of", "GB/s", "readings in a row, 3 repetitions"] {
+        assert!(out.contains(part), "no `{part}` in\n{out}");
+    }
+    refused(&["doctor", "--slow"], &["--slow"]);
+}
+
 #[test]
 fn mistakes_on_the_command_line_exit_with_3_and_a_suggestion() {
     refused(&["list", "--jsno"], &["'--json'"]);

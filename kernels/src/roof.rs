@@ -1,10 +1,59 @@
-//! The read roof: the same bytes as a kernel, none of its arithmetic.
+//! The roofs of a kernel: the same bytes without its arithmetic, and arithmetic without bytes.
+//!
+//! Functions here say how much they did; the caller holds the clock.
 
-use crate::{gemv::PREFETCH_DISTANCE, isa::Isa};
+use crate::{
+    error::Missing,
+    gemv::PREFETCH_DISTANCE,
+    isa::{
+        Isa, enter_vectors,
+        peak::{ACCUMULATORS, Dots, MultiplyAdds},
+    },
+};
 
 /// Reads all of `bytes` (up to 511 at the end excepted) with the widest vectors of this CPU, with
-/// or without software prefetch. The caller holds the clock.
+/// or without software prefetch.
 pub fn read(bytes: &[u8], prefetching: bool) {
     let distance = prefetching.then_some(PREFETCH_DISTANCE);
     crate::isa::read_all(Isa::best(), bytes, distance);
+}
+
+/// Multiplies bytes in registers with the dot product of `isa`, `iterations` times on each of
+/// twelve accumulators; the number of multiply-accumulates.
+///
+/// # Errors
+/// Where this CPU has no such vectors; the scalar set has none anywhere.
+pub fn int8_peak(isa: Isa, iterations: u64) -> Result<u64, Missing> {
+    let ran = enter_vectors(isa, Dots { iterations });
+    done(ran, isa, iterations * (ACCUMULATORS * isa.vector_bytes()) as u64)
+}
+
+/// As [`int8_peak`], with fused multiply-adds of f32; the number of floating-point operations, two
+/// for each multiply-add.
+///
+/// # Errors
+/// As [`int8_peak`].
+pub fn f32_peak(isa: Isa, iterations: u64) -> Result<u64, Missing> {
+    let ran = enter_vectors(isa, MultiplyAdds { iterations });
+    done(ran, isa, 2 * iterations * (ACCUMULATORS * isa.vector_bytes() / size_of::<f32>()) as u64)
+}
+
+fn done(ran: bool, isa: Isa, operations: u64) -> Result<u64, Missing> {
+    if ran { Ok(operations) } else { Err(Missing { isa, needs: isa.needs() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::Level;
+
+    #[test]
+    fn peaks_count_their_operations_or_name_what_is_missing() {
+        assert!(int8_peak(Isa::Scalar, 1).is_err());
+        for &isa in Isa::ALL.iter().filter(|isa| **isa != Isa::Scalar && isa.is_available()) {
+            let bytes = isa.vector_bytes() as u64;
+            assert_eq!(int8_peak(isa, 5), Ok(5 * 12 * bytes));
+            assert_eq!(f32_peak(isa, 5), Ok(5 * 12 * 2 * bytes / 4));
+        }
+    }
 }

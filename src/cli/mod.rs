@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod asm;
 mod block;
 mod check;
+mod doctor;
 mod exit;
 mod generate;
 mod list;
@@ -35,6 +36,7 @@ enum Command {
     #[command(hide = true)]
     Block(block::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Generate(generate::Args),
     List(list::Args),
     Report(report::Args),
@@ -48,6 +50,7 @@ impl Command {
             Self::Asm(args) => asm::run(&args),
             Self::Block(args) => block::run(&args),
             Self::Check(args) => check::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
             Self::Report(args) => report::run(&args),

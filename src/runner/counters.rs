@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use septet_kernels::{Prefetch, registry};
+use thiserror::Error;
 
 use super::{RunError, stage::Stage};
 use crate::{
     arm::Arm,
     disassembly,
-    model::Decoder,
     plan::{Plan, Source, Workload},
     record::{CounterRow, CounterStatus},
 };
@@ -24,6 +24,22 @@ const LOOP: [(&str, &str); 3] = [
     ("loop_instructions_per_weight", "instructions/weight"),
     ("loop_vector_bits", "bits"),
 ];
+
+/// Why there are no hardware counters.
+#[derive(Clone, Debug, Error)]
+#[error("{reason}; remedy: {remedy}")]
+pub struct NoCounters {
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// Whether this process may read hardware counters.
+///
+/// # Errors
+/// Why not, and what to do.
+pub fn hardware() -> Result<(), NoCounters> {
+    hardware::Group::open().map(drop)
+}
 
 /// Every counter of every cell of `plan`.
 ///
@@ -74,7 +90,7 @@ fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
 fn hardware_counts(
     workload: &Workload,
     arms: &[(&str, Arm)],
-    group: &Result<hardware::Group, String>,
+    group: &Result<hardware::Group, NoCounters>,
 ) -> Result<Vec<CounterRow>, RunError> {
     let unavailable = |reason: &str| {
         let row = |cell: &str, counter: &str| CounterRow {
@@ -90,18 +106,18 @@ fn hardware_counts(
     };
     let group = match group {
         Ok(group) => group,
-        Err(reason) => return Ok(unavailable(reason)),
+        Err(none) => return Ok(unavailable(&none.to_string())),
     };
-    if workload.threads > 1 || matches!(workload.source, Source::Shape { .. }) {
+    if workload.threads > 1 || !matches!(workload.source, Source::Trained { .. }) {
         return Ok(unavailable("counted on single-threaded trained workloads only: a group follows one thread"));
     }
     let all: Vec<Arm> = arms.iter().map(|(_, arm)| *arm).collect();
     let stage = Stage::new(workload, &all, None)?;
     let mut rows = Vec::new();
     for (cell, arm) in arms {
-        let mut decoder: Decoder = stage.decoder(arm, 2)?;
-        stage.repeat(&mut decoder)?;
-        let counts: BTreeMap<&str, hardware::Count> = group.count(|| stage.repeat(&mut decoder))?;
+        let mut running = stage.arm(arm, 2)?;
+        stage.repeat(&mut *running)?;
+        let counts: BTreeMap<&str, hardware::Count> = group.count(|| stage.repeat(&mut *running))?;
         rows.extend(HARDWARE.iter().map(|counter| {
             let count = counts.get(counter);
             CounterRow {
@@ -128,6 +144,7 @@ mod hardware {
         events::{Cache, CacheOp, CacheResult, Event, Hardware, WhichCache},
     };
 
+    use super::NoCounters;
     use crate::record::CounterStatus;
 
     /// One counter's value and how it came about.
@@ -141,7 +158,7 @@ mod hardware {
 
     impl Group {
         /// Opens every counter that exists; an error, with a remedy, if there is none.
-        pub fn open() -> Result<Self, String> {
+        pub fn open() -> Result<Self, NoCounters> {
             let misses = |which| Event::from(Cache { which, operation: CacheOp::READ, result: CacheResult::MISS });
             let events: [(&str, Event); 7] = [
                 ("cycles", Hardware::CPU_CYCLES.into()),
@@ -161,10 +178,12 @@ mod hardware {
                 }
             }
             match refused {
-                Some(error) if counters.is_empty() => Err(format!(
-                    "perf_event_open: {error}; remedy: run on bare metal or in a virtual machine with a PMU, \
-                     with kernel.perf_event_paranoid at 2 or below"
-                )),
+                Some(error) if counters.is_empty() => Err(NoCounters {
+                    reason: format!("perf_event_open: {error}"),
+                    remedy: "run on bare metal or in a virtual machine with a PMU, with kernel.perf_event_paranoid at \
+                             2 or below"
+                        .to_owned(),
+                }),
                 _ => Ok(Self(RefCell::new(counters))),
             }
         }
@@ -204,6 +223,7 @@ mod hardware {
 mod hardware {
     use std::collections::BTreeMap;
 
+    use super::NoCounters;
     use crate::record::CounterStatus;
 
     /// One counter's value and how it came about.
@@ -217,8 +237,11 @@ mod hardware {
 
     impl Group {
         /// Never succeeds.
-        pub fn open() -> Result<Self, String> {
-            Err("hardware counters are read through perf_event_open, which only Linux has".to_owned())
+        pub fn open() -> Result<Self, NoCounters> {
+            Err(NoCounters {
+                reason: "hardware counters are read through perf_event_open, which only Linux has".to_owned(),
+                remedy: "run on Linux".to_owned(),
+            })
         }
 
         /// Never called: there is no value of this type.

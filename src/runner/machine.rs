@@ -15,9 +15,18 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
+/// A data or unified cache of CPU 0.
+pub struct Cache {
+    /// `L1`, `L2`, …
+    pub name: String,
+    pub bytes: usize,
+    /// CPUs that it serves.
+    pub sharers: usize,
+}
+
 /// Bytes of the largest cache of CPU 0.
 pub fn last_level_cache() -> usize {
-    caches().iter().map(|&(_, bytes)| bytes).max().unwrap_or(UNKNOWN_CACHE)
+    caches().iter().map(|cache| cache.bytes).max().unwrap_or(UNKNOWN_CACHE)
 }
 
 /// Bytes of memory that can be allocated without swapping, if the machine tells.
@@ -32,38 +41,35 @@ fn memory(line: &str) -> Option<usize> {
     line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib << 10)
 }
 
-/// Names and bytes of CPU 0's data and unified caches.
-fn caches() -> Vec<(String, usize)> {
+/// CPU 0's data and unified caches, those that the machine tells.
+pub fn caches() -> Vec<Cache> {
     let folder = Path::new("/sys/devices/system/cpu/cpu0/cache");
     let mut caches = Vec::new();
     for index in 0.. {
         let read = |name: &str| read_trimmed(&folder.join(format!("index{index}/{name}")));
         let (Some(level), Some(kind), Some(size)) = (read("level"), read("type"), read("size")) else { break };
         let bytes = size.strip_suffix('K').and_then(|kib| kib.parse::<usize>().ok()).map(|kib| kib << 10);
+        let sharers = read("shared_cpu_list").and_then(|list| listed_cpus(&list)).unwrap_or(1);
         if let (Some(bytes), "Data" | "Unified") = (bytes, kind.as_str()) {
-            caches.push((format!("L{level}"), bytes));
+            caches.push(Cache { name: format!("L{level}"), bytes, sharers });
         }
     }
     caches
 }
 
+/// Number of CPUs in a list like `0-3,8`.
+fn listed_cpus(list: &str) -> Option<usize> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        (last.parse::<usize>().ok()? + 1).checked_sub(first.parse().ok()?)
+    };
+    list.split(',').map(count).sum()
+}
+
 /// The fingerprint of this program on this machine: what the manifest calls the environment.
 pub fn environment() -> BTreeMap<String, String> {
-    let file = |path: &str| read_trimmed(Path::new(path));
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = |key: &str| {
-        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == key))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let family = [cpu("cpu family"), cpu("model"), cpu("stepping")].map(|part| part.unwrap_or_default()).join("/");
     let binary = env::current_exe().ok().and_then(|path| fs::read(path).ok());
-    let devices = fs::read_dir("/sys/bus/event_source/devices").map(|entries| {
-        let mut names: Vec<String> =
-            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names.join(" ")
-    });
-    let facts: [(&str, Option<String>); 26] = [
+    let program = [
         ("program", Some(format!("septet {}", env!("CARGO_PKG_VERSION")))),
         ("rustc", Some(env!("SEPTET_RUSTC").to_owned())),
         ("target", Some(env!("SEPTET_TARGET").to_owned())),
@@ -74,16 +80,37 @@ pub fn environment() -> BTreeMap<String, String> {
         ("git_dirty", Some(env!("SEPTET_GIT_DIRTY").to_owned())),
         ("binary_sha256", binary.map(|bytes| sha256([bytes.as_slice()]))),
         ("argv", Some(env::args().skip(1).collect::<Vec<_>>().join(" "))),
+    ];
+    let mut environment = facts();
+    environment.extend(told(program));
+    environment
+}
+
+/// The part of the fingerprint that belongs to the machine.
+pub fn facts() -> BTreeMap<String, String> {
+    let file = |path: &str| read_trimmed(Path::new(path));
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = |key: &str| {
+        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == key))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let family = [cpu("cpu family"), cpu("model"), cpu("stepping")].map(|part| part.unwrap_or_default()).join("/");
+    let devices = fs::read_dir("/sys/bus/event_source/devices").map(|entries| {
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names.join(" ")
+    });
+    let caches: Vec<String> =
+        caches().iter().map(|cache| format!("{} {} KiB", cache.name, cache.bytes >> 10)).collect();
+    told([
         ("cpu", cpu("model name")),
         ("cpu_family_model_stepping", Some(family)),
         ("cpu_flags", cpu("flags")),
         ("microcode", cpu("microcode")),
         ("cores", Some(cores().to_string())),
         ("thread_siblings_of_cpu0", file("/sys/devices/system/cpu/cpu0/topology/thread_siblings_list")),
-        (
-            "caches",
-            Some(caches().iter().map(|(name, b)| format!("{name} {} KiB", b >> 10)).collect::<Vec<_>>().join(", ")),
-        ),
+        ("caches", Some(caches.join(", "))),
         ("memory", memory("MemTotal:").map(|bytes| format!("{} MiB", bytes >> 20))),
         ("os_kernel", file("/proc/sys/kernel/osrelease")),
         ("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
@@ -93,7 +120,11 @@ pub fn environment() -> BTreeMap<String, String> {
         ("pmu_devices", devices.ok()),
         ("perf_event_paranoid", file("/proc/sys/kernel/perf_event_paranoid")),
         ("load", file("/proc/loadavg")),
-    ];
+    ])
+}
+
+/// Facts with a value, or the words that there is none.
+fn told<const N: usize>(facts: [(&str, Option<String>); N]) -> BTreeMap<String, String> {
     let text = |value: Option<String>| value.filter(|v| !v.is_empty()).unwrap_or_else(|| NOT_EXPOSED.to_owned());
     facts.into_iter().map(|(key, value)| (key.to_owned(), text(value))).collect()
 }
@@ -112,5 +143,12 @@ mod tests {
         assert!(facts.len() >= 20);
         assert!(facts.values().all(|value| !value.is_empty()), "{facts:?}");
         assert!(facts["rustc"].starts_with("rustc "));
+    }
+    #[test]
+    fn lists_of_cpus_are_counted() {
+        assert_eq!(listed_cpus("0"), Some(1));
+        assert_eq!(listed_cpus("0-3,8"), Some(5));
+        assert_eq!(listed_cpus("3-0"), None);
+        assert_eq!(listed_cpus(""), None);
     }
 }

@@ -15,6 +15,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
+    affinity,
     plan::{Plan, Residency},
     record::{
         CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA, read_manifest,
@@ -87,6 +88,7 @@ impl Session {
         check_memory(&plan)?;
         let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
         environment.insert("model_sha256".to_owned(), stage::model_hash(&plan)?);
+        environment.insert("pinning".to_owned(), pinning(&plan));
         environment.insert("started_utc".to_owned(), run_id[..run_id.len().min(16)].to_owned());
         let manifest = Manifest {
             schema: MANIFEST_SCHEMA,
@@ -210,6 +212,16 @@ pub(super) fn discard(dir: &Path) {
         let _ = fs::remove_file(dir.join(file));
     }
     let _ = fs::remove_dir(dir);
+}
+
+/// For each number of threads of the plan, the CPUs that they are bound to, or why they are not.
+fn pinning(plan: &Plan) -> String {
+    let counts: BTreeSet<usize> = plan.workloads.iter().map(|workload| workload.threads).collect();
+    let text = |&threads: &usize| match affinity::placement(threads) {
+        Ok(cpus) => format!("{threads} threads on CPUs {cpus:?}"),
+        Err(reason) => format!("{threads} threads free: {reason}"),
+    };
+    counts.iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 fn check_memory(plan: &Plan) -> Result<(), RunError> {

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 
 use super::{Body, Isa, Vector, x86};
 
-/// Proof that this CPU has AVX2 and F16C.
+/// Proof that this CPU has AVX2, F16C and FMA. Canonical paths use no FMA; the f32 peak does.
 #[derive(Clone, Copy)]
 pub struct Avx2 {
     _private: (),
@@ -55,7 +55,7 @@ static SPREAD_6: Spread = spread(6);
 
 impl Vector for Avx2 {
     const ISA: Isa = Isa::Avx2;
-    const LANES: usize = 32;
+    const LANES: usize = Isa::Avx2.vector_bytes();
     const MAX_FIELD: u32 = 129;
     const MAX_NARROW: u32 = 129;
     type Bytes = __m256i;
@@ -64,16 +64,17 @@ impl Vector for Avx2 {
     type Floats = __m256;
 
     fn detect() -> Option<Self> {
-        let all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c");
+        let all =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma");
         all.then_some(Self { _private: () })
     }
 
     fn enter<B: Body<Self>>(self, body: B) {
-        #[target_feature(enable = "avx2,f16c")]
+        #[target_feature(enable = "avx2,f16c,fma")]
         fn with_features<B: Body<Avx2>>(v: Avx2, body: B) {
             body.run(v);
         }
-        // SAFETY: `self` proves that `detect` saw both features.
+        // SAFETY: `self` proves that `detect` saw all three features.
         unsafe { with_features(self, body) }
     }
 
@@ -259,4 +260,36 @@ impl Vector for Avx2 {
         // SAFETY: `self` proves AVX2; writability is the caller's obligation.
         unsafe { _mm256_storeu_ps(at, x) }
     }
+
+    fn opaque(self, x: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { opaque(x) }
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, value: f32) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2 and FMA.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn bits(self, x: __m256) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_castps_si256(x) }
+    }
+}
+
+/// [`Vector::opaque`]: only with the feature may a register of this width be named.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn opaque(mut x: __m256i) -> __m256i {
+    // SAFETY: the block is empty: it reads and writes nothing but the register that it is given.
+    unsafe { core::arch::asm!("/* {0} */", inout(ymm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
 }

@@ -38,7 +38,7 @@ static UNITS_6: [u8; 64] = units(6);
 
 impl Vector for Avx512 {
     const ISA: Isa = Isa::Avx512;
-    const LANES: usize = 64;
+    const LANES: usize = Isa::Avx512.vector_bytes();
     const MAX_FIELD: u32 = 255;
     const MAX_NARROW: u32 = u32::MAX;
     type Bytes = __m512i;
@@ -237,6 +237,38 @@ impl Vector for Avx512 {
         // SAFETY: `self` proves AVX-512; writability is the caller's obligation.
         unsafe { _mm512_storeu_ps(at, x) }
     }
+
+    fn opaque(self, x: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { opaque(x) }
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, value: f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn bits(self, x: __m512) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_castps_si512(x) }
+    }
+}
+
+/// [`Vector::opaque`]: only with the feature may a register of this width be named.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn opaque(mut x: __m512i) -> __m512i {
+    // SAFETY: the block is empty: it reads and writes nothing but the register that it is given.
+    unsafe { core::arch::asm!("/* {0} */", inout(zmm_reg) x, options(nomem, nostack, preserves_flags)) };
+    x
 }
 
 /// The sum of the low and the high half.

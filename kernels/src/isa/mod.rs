@@ -17,6 +17,7 @@ use crate::level::{Level, UnknownLevel};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod peak;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
@@ -40,8 +41,17 @@ impl Isa {
     pub const fn needs(self) -> &'static str {
         match self {
             Self::Scalar => "nothing beyond the build target",
-            Self::Avx2 => "avx2 and f16c",
+            Self::Avx2 => "avx2, f16c and fma",
             Self::Avx512 => "avx512f, avx512bw, avx512vl, avx512vbmi and avx512vnni",
+        }
+    }
+
+    /// Bytes of a vector; none for the scalar set.
+    pub const fn vector_bytes(self) -> usize {
+        match self {
+            Self::Scalar => 0,
+            Self::Avx2 => 32,
+            Self::Avx512 => 64,
         }
     }
 
@@ -204,6 +214,15 @@ pub trait Vector: Copy + 'static {
     /// # Safety
     /// `LANES` bytes from `at` are writable.
     unsafe fn store_floats(self, at: *mut f32, x: Self::Floats);
+
+    /// `x`, by a way that the optimizer cannot see through. No instruction.
+    fn opaque(self, x: Self::Bytes) -> Self::Bytes;
+    /// Every lane `value`. `vbroadcastss`.
+    fn splat_f32(self, value: f32) -> Self::Floats;
+    /// `a · b + c`, rounded once. `vfmadd`.
+    fn multiply_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The bits of the lanes. No instruction.
+    fn bits(self, x: Self::Floats) -> Self::Ints;
 }
 
 /// Asks for the cache line of `at`, which need not be readable: a hint cannot fault.
@@ -237,21 +256,44 @@ pub(crate) fn prefetch_second_here(at: *const u8) {
 
 /// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.
 pub(crate) fn read_all(isa: Isa, bytes: &[u8], distance: Option<usize>) {
+    if !enter_vectors(isa, read::Read { bytes, distance }) {
+        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        core::hint::black_box(words.fold(0u64, u64::wrapping_add));
+    }
+}
+
+/// Runs `body` with the vectors of `isa`. False where there are none: `body` has not run.
+pub(crate) fn enter_vectors<B>(isa: Isa, body: B) -> bool
+where
+    B: VectorBody,
+{
     #[cfg(target_arch = "x86_64")]
     match isa {
         Isa::Avx512 => {
             if let Some(v) = avx512::Avx512::detect() {
-                return v.enter(read::Read { bytes, distance });
+                v.enter(body);
+                return true;
             }
         }
         Isa::Avx2 => {
             if let Some(v) = avx2::Avx2::detect() {
-                return v.enter(read::Read { bytes, distance });
+                v.enter(body);
+                return true;
             }
         }
         Isa::Scalar => {}
     }
-    let _ = (isa, distance);
-    let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
-    core::hint::black_box(words.fold(0u64, u64::wrapping_add));
+    let _ = (isa, body);
+    false
 }
+
+/// Code that runs in every vector instruction set of the build target.
+#[cfg(target_arch = "x86_64")]
+pub(crate) trait VectorBody: Body<avx2::Avx2> + Body<avx512::Avx512> {}
+#[cfg(target_arch = "x86_64")]
+impl<B: Body<avx2::Avx2> + Body<avx512::Avx512>> VectorBody for B {}
+/// Code that would run in vector instruction sets: this build target has none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) trait VectorBody {}
+#[cfg(not(target_arch = "x86_64"))]
+impl<B> VectorBody for B {}

@@ -7,6 +7,7 @@ pub mod combinations;
 mod counters;
 mod formats;
 mod ladders;
+mod matrices;
 pub mod notes;
 mod null;
 mod one_factor;
@@ -34,6 +35,7 @@ pub const TABLES: &[&dyn Table] = &[
     &one_factor::OneFactor,
     &combinations::Combinations,
     &formats::Formats,
+    &matrices::Matrices,
     &arms::Arms,
     &counters::Counters,
     &null::Null,

@@ -16,7 +16,8 @@ use crate::{
     digest::sha256,
     mixed::MixedFormats,
     model::{
-        Checkpoint, Config, Decoder, Error as ModelError, Execution, Linear, LinearSet, ModelParts, Place, Storage, builtin,
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, Linear, LinearSet, ModelParts, Place, Storage,
+        builtin,
         shape::{Preset, ShapeModel},
         weights,
     },
@@ -152,8 +153,9 @@ impl Stage {
                 Weights::Matrix { matrices, seed }
             }
         };
-        // Threads start when there is something for them to do.
-        let pool = ThreadPool::new(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
+        // Threads start when there is something for them to do, and the caller is bound when the threads
+        // that made the weights exist: they would inherit its one CPU.
+        let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
         Ok(Self { weights, pool, tokens, next_copy: Cell::new(0) })
     }
 

@@ -1,0 +1,174 @@
+//! Read bandwidth of memory and of each cache level, on each number of threads.
+
+use std::thread;
+
+use septet_kernels::roof::read;
+
+use super::{
+    Ceiling, Effort, Quantity,
+    effort::{passes, seconds, thread_counts},
+};
+use crate::{
+    pool::ThreadPool,
+    runner::machine::{self, Cache},
+    stats::summary::median,
+};
+
+/// Bytes that one memory measurement reads.
+const WINDOW: usize = 256 << 20;
+
+/// Memory is read in turn from a buffer of at least this size, and of this many times the
+/// last-level cache, so that a window has left the caches when its turn comes.
+const LEAST_BUFFER: usize = 1 << 30;
+const CACHES: usize = 4;
+
+/// Parts begin at pages: a vector load that straddles two cache lines counts twice.
+const ALIGN: usize = 4096;
+
+/// Bandwidth of every cache level that the machine tells, and of memory.
+pub fn measure(effort: &Effort) -> Vec<Ceiling> {
+    let caches = machine::caches();
+    let size = buffer_bytes(machine::last_level_cache(), machine::available_memory());
+    let counts = thread_counts(machine::cores());
+    let mut buffer = vec![0; size + ALIGN];
+    let start = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
+    let buffer = &mut buffer[start..start + size];
+    touch(buffer, machine::cores());
+
+    let slice = effort.slice(2 * caches.len() * counts.len());
+    let mut ceilings = Vec::new();
+    for cache in &caches {
+        for &threads in &counts {
+            ceilings.push(with_pool(&cache.name, threads, |pool| of_cache(cache, buffer, pool, effort, slice)));
+        }
+    }
+    if caches.is_empty() {
+        let (reason, remedy) = ("the system does not tell the sizes of the caches", "run on Linux with /sys mounted");
+        ceilings.push(Ceiling::unavailable(Quantity::ReadBandwidth, "caches", 1, reason, remedy));
+    }
+    for &threads in &counts {
+        ceilings.push(with_pool("DRAM", threads, |pool| of_memory(buffer, pool, effort)));
+    }
+    ceilings
+}
+
+/// `measure` on a pool of `threads`, or the reason why there is none.
+fn with_pool(place: &str, threads: usize, measure: impl FnOnce(&ThreadPool) -> Ceiling) -> Ceiling {
+    match ThreadPool::new(threads) {
+        Ok(pool) => measure(&pool),
+        Err(error) => {
+            let (reason, remedy) = (format!("no threads: {error}"), "allow more threads (ulimit -u)");
+            Ceiling::unavailable(Quantity::ReadBandwidth, place, threads, reason, remedy)
+        }
+    }
+}
+
+/// Bytes to read from: what [`CACHES`] and [`LEAST_BUFFER`] ask for, within half of the free memory.
+fn buffer_bytes(cache: usize, available: Option<usize>) -> usize {
+    let wanted = (CACHES * cache).max(LEAST_BUFFER).next_multiple_of(WINDOW);
+    let allowed = available.unwrap_or(usize::MAX) / 2;
+    if wanted <= allowed { wanted } else { allowed / (4 * ALIGN) * (4 * ALIGN) }
+}
+
+/// Writes every page, each part of a window by a thread of its own: pages that were never written
+/// all read the same zero page, and on machines with several memories a page lies near its writer.
+fn touch(buffer: &mut [u8], threads: usize) {
+    for window in buffer.chunks_mut(WINDOW) {
+        let part = window.len().div_ceil(threads).max(1);
+        thread::scope(|scope| {
+            for part in window.chunks_mut(part) {
+                scope.spawn(|| part.fill(0x5a));
+            }
+        });
+    }
+}
+
+/// Every worker reads its own bytes again and again.
+fn of_cache(cache: &Cache, buffer: &[u8], pool: &ThreadPool, effort: &Effort, slice: std::time::Duration) -> Ceiling {
+    let threads = pool.threads();
+    let bytes = cache.bytes / 2 / threads.min(cache.sharers) / ALIGN * ALIGN;
+    if bytes == 0 || bytes * threads > buffer.len() {
+        let (reason, remedy) = ("half of this level does not fit half of the free memory", "free memory");
+        return Ceiling::unavailable(Quantity::ReadBandwidth, &cache.name, threads, reason, remedy);
+    }
+    let rates = [false, true].map(|prefetching| {
+        let work = |passes| {
+            pool.run(&|worker| {
+                for _ in 0..passes {
+                    read(&buffer[worker * bytes..][..bytes], prefetching);
+                }
+            });
+        };
+        let passes = passes(slice, work);
+        let total = passes as f64 * (bytes * threads) as f64;
+        let rates: Vec<f64> = (0..effort.repetitions).map(|_| total / seconds(|| work(passes)) / 1e9).collect();
+        rates
+    });
+    let (rates, name) = faster(rates);
+    let how = format!("{name}, {} of {} for each thread", size(bytes), size(cache.bytes));
+    Ceiling::measured(Quantity::ReadBandwidth, &cache.name, threads, &rates, how)
+}
+
+/// Every worker reads its part of one window after the other.
+fn of_memory(buffer: &[u8], pool: &ThreadPool, effort: &Effort) -> Ceiling {
+    let threads = pool.threads();
+    // Where memory is short, four windows still take turns.
+    let window = WINDOW.min(buffer.len() / 4);
+    if window < ALIGN * threads {
+        let (reason, remedy) = ("there is next to no free memory", "free at least 2 GiB");
+        return Ceiling::unavailable(Quantity::ReadBandwidth, "DRAM", threads, reason, remedy);
+    }
+    let part = window.div_ceil(threads).next_multiple_of(64);
+    let mut windows = buffer.chunks_exact(window).cycle();
+    let mut rates = [Vec::new(), Vec::new()];
+    // The two loops take turns as well: a host whose bandwidth moves moves it for both.
+    for _ in 0..effort.repetitions {
+        for (prefetching, rates) in [false, true].into_iter().zip(&mut rates) {
+            let Some(window) = windows.next() else { continue };
+            let seconds = seconds(|| {
+                pool.run(&|worker| {
+                    let start = (worker * part).min(window.len());
+                    read(&window[start..(start + part).min(window.len())], prefetching);
+                });
+            });
+            rates.push(window.len() as f64 / seconds / 1e9);
+        }
+    }
+    let (rates, name) = faster(rates);
+    let cache = machine::last_level_cache();
+    let mut how = format!("{name}, windows of {} in turn from {}", size(window), size(buffer.len()));
+    if buffer.len() < (CACHES * cache).max(LEAST_BUFFER) {
+        how += &format!("; less than {CACHES} times the last-level cache of {}: caches may help", size(cache));
+    }
+    Ceiling::measured(Quantity::ReadBandwidth, "DRAM", threads, &rates, how)
+}
+
+/// The rates of the loop, plain or prefetching, whose median is higher, with its name.
+fn faster([plain, prefetching]: [Vec<f64>; 2]) -> (Vec<f64>, &'static str) {
+    if median(&prefetching) > median(&plain) { (prefetching, "prefetching loads") } else { (plain, "plain loads") }
+}
+
+/// Bytes in the largest unit that keeps them readable.
+fn size(bytes: usize) -> String {
+    if bytes < 10 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_exceeds_the_cache_within_the_memory() {
+        assert_eq!(buffer_bytes(32 << 20, Some(64 << 30)), 1 << 30);
+        assert_eq!(buffer_bytes(480 << 20, Some(64 << 30)), 2 << 30);
+        assert_eq!(buffer_bytes(480 << 20, Some(2 << 30)), 1 << 30);
+        assert_eq!(buffer_bytes(480 << 20, Some(0)), 0);
+        assert_eq!(buffer_bytes(32 << 20, None), 1 << 30);
+    }
+
+    #[test]
+    fn the_faster_loop_is_reported() {
+        assert_eq!(faster([vec![1.0, 9.0], vec![6.0, 6.0]]), (vec![6.0, 6.0], "prefetching loads"));
+        assert_eq!(faster([vec![1.0], vec![]]), (vec![1.0], "plain loads"));
+    }
+}

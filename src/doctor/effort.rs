@@ -1,0 +1,71 @@
+//! How long is measured, and on how many threads.
+
+use std::time::{Duration, Instant};
+
+/// Repetitions, and the time for one quantity.
+pub struct Effort {
+    pub repetitions: usize,
+    /// All timed loops of one quantity together; memory windows are read whole and take what they
+    /// take.
+    budget: Duration,
+}
+
+/// Shortest and longest timed loop: one reads far more than the timer's step, the other stays below
+/// the time in which a shared host changes its state.
+const SLICE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(30)];
+
+impl Effort {
+    pub const FULL: Self = Self { repetitions: 9, budget: Duration::from_secs(4) };
+    pub const QUICK: Self = Self { repetitions: 3, budget: Duration::from_millis(400) };
+
+    /// The time of one loop, if a quantity has `loops` of them in each repetition.
+    pub fn slice(&self, loops: usize) -> Duration {
+        (self.budget / (loops.max(1) * self.repetitions) as u32).clamp(SLICE[0], SLICE[1])
+    }
+}
+
+/// Numbers of threads to measure with: all up to 4, then powers of two, and `cores`.
+pub fn thread_counts(cores: usize) -> Vec<usize> {
+    (1..=cores).filter(|&n| n <= 4 || n.is_power_of_two() || n == cores).collect()
+}
+
+/// How often `work` has to be repeated to take about `slice`; this warms up, too.
+///
+/// Each number of passes is timed twice: one interruption must not pass for work, or the loops that
+/// follow would be too short to tell anything.
+pub fn passes(slice: Duration, work: impl Fn(u64)) -> u64 {
+    let mut passes = 1;
+    loop {
+        let seconds = seconds(|| work(passes)).min(seconds(|| work(passes)));
+        if seconds >= slice.as_secs_f64() / 4.0 {
+            return ((passes as f64 * slice.as_secs_f64() / seconds) as u64).max(1);
+        }
+        passes *= 2;
+    }
+}
+
+/// Seconds that `work` takes, never zero.
+pub fn seconds(work: impl FnOnce()) -> f64 {
+    let clock = Instant::now();
+    work();
+    clock.elapsed().as_secs_f64().max(1e-9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_counts_end_with_all_cores() {
+        assert_eq!(thread_counts(1), [1]);
+        assert_eq!(thread_counts(3), [1, 2, 3]);
+        assert_eq!(thread_counts(8), [1, 2, 3, 4, 8]);
+        assert_eq!(thread_counts(24), [1, 2, 3, 4, 8, 16, 24]);
+    }
+
+    #[test]
+    fn slices_share_the_budget_within_limits() {
+        assert_eq!(Effort::FULL.slice(1), SLICE[1]);
+        assert_eq!(Effort::QUICK.slice(1 << 20), SLICE[0]);
+    }
+}

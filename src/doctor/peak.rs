@@ -1,0 +1,63 @@
+//! Arithmetic without memory: int8 dot products and f32 fused multiply-adds.
+
+use septet_kernels::{
+    Isa, Level,
+    roof::{f32_peak, int8_peak},
+};
+
+use super::{
+    Ceiling, Effort, Quantity,
+    effort::{passes, seconds, thread_counts},
+};
+use crate::{pool::ThreadPool, runner::machine};
+
+/// Iterations of one call: some 10 µs, long beside the call.
+const ITERATIONS: u64 = 2048;
+
+/// Peaks of every vector instruction set of this CPU on every number of threads.
+pub fn measure(effort: &Effort) -> Vec<Ceiling> {
+    let sets: Vec<Isa> = Isa::ALL.iter().copied().filter(|isa| isa.vector_bytes() > 0 && isa.is_available()).collect();
+    let counts = thread_counts(machine::cores());
+    let slice = effort.slice(2 * sets.len() * counts.len());
+    let mut ceilings = Vec::new();
+    for (quantity, run) in [(Quantity::Int8Dot, int8_peak as fn(_, _) -> _), (Quantity::F32Fma, f32_peak)] {
+        if sets.is_empty() {
+            let remedy = "run on an x86-64 CPU with AVX2 and FMA or with AVX-512 VNNI";
+            ceilings.push(Ceiling::unavailable(quantity, "vectors", 1, "this CPU has no vector kernels", remedy));
+        }
+        for (&isa, &threads) in sets.iter().flat_map(|isa| counts.iter().map(move |threads| (isa, threads))) {
+            let pool = match ThreadPool::new(threads) {
+                Ok(pool) => pool,
+                Err(error) => {
+                    let (reason, remedy) = (format!("no threads: {error}"), "allow more threads (ulimit -u)");
+                    ceilings.push(Ceiling::unavailable(quantity, isa, threads, reason, remedy));
+                    continue;
+                }
+            };
+            let operations = run(isa, ITERATIONS).unwrap_or(0);
+            let work = |passes| {
+                pool.run(&|_| {
+                    for _ in 0..passes {
+                        // The set is available, so the count is known already.
+                        let _ = run(isa, ITERATIONS);
+                    }
+                });
+            };
+            let passes = passes(slice, work);
+            let total = (passes * operations * threads as u64) as f64;
+            let values: Vec<f64> = (0..effort.repetitions).map(|_| total / seconds(|| work(passes)) / 1e9).collect();
+            ceilings.push(Ceiling::measured(quantity, isa, threads, &values, instructions(quantity, isa)));
+        }
+    }
+    ceilings
+}
+
+/// What the loop consists of.
+fn instructions(quantity: Quantity, isa: Isa) -> String {
+    let instructions = match (quantity, isa) {
+        (Quantity::F32Fma, _) => "vfmadd",
+        (_, Isa::Avx512) => "vpdpbusd",
+        _ => "vpmaddubsw + vpmaddwd + vpaddd",
+    };
+    format!("{instructions} on {} bits, 12 accumulators, no memory", 8 * isa.vector_bytes())
+}
