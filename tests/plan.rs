@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use septet::arm::Arm;
-use septet::model::shape::{PRESETS, Preset};
+use septet::model::shape::PRESETS;
 use septet::plan::expand::{Options, expand};
 use septet::plan::{Cell, Contrast, Plan};
 use septet::spec::Spec;
