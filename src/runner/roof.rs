@@ -9,6 +9,10 @@ use crate::{plan::Residency, pool::ThreadPool};
 /// Bytes of one DRAM measurement.
 const WINDOW: usize = 256 << 20;
 
+/// The buffer begins at a multiple of this many bytes, as weights do at a cache line: a large
+/// allocation begins 16 bytes behind a page, and every wide load would straddle two lines.
+const ALIGNMENT: usize = 4096;
+
 /// How long a cache-resident measurement repeats its reads, in nanoseconds.
 const CACHE_NANOSECONDS: u64 = 400_000;
 
@@ -18,6 +22,9 @@ pub struct Roof {
     /// DRAM: several windows, read in turn, so that a window has left the caches when its turn
     /// comes. Cache: as many bytes as the workload's weights.
     buffer: Vec<u8>,
+    /// Where it is aligned, and its length from there on.
+    aligned: usize,
+    length: usize,
     next: usize,
 }
 
@@ -26,7 +33,9 @@ impl Roof {
     pub fn new(residency: Residency, bytes: usize, cache: usize) -> Self {
         let length = Self::buffer_bytes(residency, bytes, cache);
         // Written, not only allocated: pages that were never written all read the same zero page.
-        Self { residency, buffer: vec![0x5a; length], next: 0 }
+        let buffer = vec![0x5a; length + ALIGNMENT];
+        let aligned = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { residency, buffer, aligned, length, next: 0 }
     }
 
     /// Bytes of the buffer that a roof reads.
@@ -40,14 +49,14 @@ impl Roof {
     /// Read bandwidth now, in GB/s: the better of plain and prefetching reads.
     pub fn measure(&mut self, pool: &ThreadPool) -> f64 {
         let (start, length) = match self.residency {
-            Residency::Cache => (0, self.buffer.len()),
+            Residency::Cache => (0, self.length),
             Residency::Dram => (self.next, WINDOW),
         };
         let mut best = 0f64;
         for (half, prefetching) in [false, true].into_iter().enumerate() {
             // Two windows, or the second read would find what the first left in the caches.
             let start = if self.residency == Residency::Dram { start + half * length } else { start };
-            let bytes = &self.buffer[start..start + length];
+            let bytes = &self.buffer[self.aligned + start..][..length];
             if self.residency == Residency::Cache {
                 read_in_parts(pool, bytes, prefetching);
             }
@@ -63,7 +72,7 @@ impl Roof {
                 }
             }
         }
-        self.next = (self.next + 2 * WINDOW) % self.buffer.len();
+        self.next = (self.next + 2 * WINDOW) % self.length;
         best
     }
 }
