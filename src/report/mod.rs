@@ -69,9 +69,9 @@ impl Report {
         writer.write("cells.csv", &derived::cells_csv(analysis)?)?;
         writer.write("contrasts.csv", &derived::contrasts_csv(analysis)?)?;
         let origin = format!("{}, run {}", analysis.manifest.plan.experiment, analysis.manifest.run_id);
-        for table in TABLES {
-            let grid = table.build(analysis);
-            let name = table.name();
+        // A table that the experiment has nothing to show in is not written.
+        let tables = TABLES.iter().map(|table| (table.name(), table.build(analysis)));
+        for (name, grid) in tables.filter(|(_, grid)| !grid.rows.is_empty()) {
             writer.write(&format!("tables/{name}.md"), render::markdown(&grid).as_bytes())?;
             writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
             writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
