@@ -2,7 +2,7 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 use septet::disassembly::{LoopFacts, loop_facts};
-use septet_kernels::{Isa, Unpack, Unroll, Variant, registry};
+use septet_kernels::{Format, Isa, Layout, Unpack, Unroll, Variant, registry};
 
 /// Checks a property of the inner loop of every kernel, with and without prefetching; a failure
 /// prints the loop.
@@ -36,10 +36,21 @@ fn registers_are_as_wide_as_the_instruction_set_says() {
     });
 }
 
+/// In `rows16`: codes of one row that share bits with one byte, or four whole bytes (scalar), or a
+/// segment of sixteen rows.
 #[test]
 fn an_iteration_is_one_or_four_pairs_or_segments() {
     every_loop(|variant, _, facts| {
-        let unit = if variant.isa == Isa::Scalar { 2 } else { 128 };
+        let shared = match variant.format {
+            Format::W4 | Format::W3 => 8,
+            Format::W3p5 => 16,
+        };
+        let unit = match (variant.layout, variant.isa) {
+            (Layout::Rows16, Isa::Scalar) => shared,
+            (Layout::Rows16, _) => 16 * 128,
+            (_, Isa::Scalar) => 2,
+            _ => 128,
+        };
         let units = match variant.unroll {
             Unroll::U1 => 1,
             Unroll::U4 => 4,
@@ -58,10 +69,20 @@ fn scalar_loops_check_no_bounds() {
     every_loop(|variant, _, facts| variant.isa != Isa::Scalar || facts.exits == 0);
 }
 
+/// In `rows16` once for each line of codes and once for the scales; elsewhere once a segment.
 #[test]
-fn vector_loops_prefetch_once_a_segment_where_asked() {
+fn vector_loops_prefetch_where_asked() {
     every_loop(|variant, prefetching, facts| {
-        let segments = if prefetching { facts.weights / 128 } else { 0 };
-        variant.isa == Isa::Scalar || facts.listing.matches("prefetcht0").count() == segments
+        let stored_bits = match variant.format {
+            Format::W4 => 8,
+            Format::W3p5 => 7,
+            Format::W3 => 6,
+        };
+        let (hint, count) = match variant.layout {
+            Layout::Rows16 => ("prefetcht1", 2 * stored_bits + 1),
+            _ => ("prefetcht0", facts.weights / 128),
+        };
+        let expected = if prefetching { count } else { 0 };
+        variant.isa == Isa::Scalar || facts.listing.matches(hint).count() == expected
     });
 }

@@ -20,19 +20,27 @@ pub(crate) struct RowScales {
     step: usize,
 }
 
-/// The weight scales of sixteen rows, 16 of them for a segment.
+/// Weight scales of sixteen rows.
 pub(crate) struct StripeScales<'a> {
-    /// From the first segment's scales on.
+    /// f16 bits, sixteen for each segment: those of segment `s` begin at `s · step`.
     scales: &'a [u16],
     /// From one segment's scales to the next: 0 where they share them.
     step: usize,
 }
 
-impl StripeScales<'_> {
-    /// f16 bits of the scales of a segment.
+impl<'a> StripeScales<'a> {
+    /// # Panics
+    /// If `scales` do not hold sixteen for each of `segments` segments.
     #[inline(always)]
-    pub(crate) fn of(&self, segment: usize) -> &[u16; STRIPE_ROWS] {
-        window(self.scales, segment * self.step)
+    fn new(scales: &'a [u16], step: usize, segments: usize) -> Self {
+        assert!(scales.len() >= (segments - 1) * step + STRIPE_ROWS, "scales of the stripe are too short");
+        Self { scales, step }
+    }
+
+    /// Where the sixteen scales of a segment of the matrix begin; they are readable, as `new` has checked.
+    #[inline(always)]
+    pub(crate) fn of(&self, segment: usize) -> *const u16 {
+        self.scales.as_ptr().wrapping_add(segment * self.step)
     }
 }
 
@@ -153,15 +161,16 @@ impl<'a> Block<'a> {
         let RowScales { first, step } = self.row_scales(stripe * STRIPE_ROWS);
         if self.granularity == Granularity::Tile64 {
             *spread = [self.scales[first]; STRIPE_ROWS];
-            return StripeScales { scales: spread, step: 0 };
+            return StripeScales::new(spread, 0, self.segments);
         }
-        StripeScales { scales: &self.scales[first..], step }
+        StripeScales::new(&self.scales[first..], step, self.segments)
     }
 
-    /// Sum of the integers of a segment of the operand, and their scale.
+    /// Of each segment of the operand, the sum of its integers and their scale.
     #[inline(always)]
-    pub(crate) fn activation(&self, segment: usize) -> (i32, f32) {
-        (self.activations.sums()[segment], self.activations.scales()[segment])
+    pub(crate) fn operand_segments(&self) -> impl Iterator<Item = (i32, f32)> {
+        let (sums, scales) = (&self.activations.sums()[..self.segments], &self.activations.scales()[..self.segments]);
+        sums.iter().copied().zip(scales.iter().copied())
     }
 
     /// `N` steps of the canonical order, from segment `segment` on: each adds `(integer − bias · Σx) ·

@@ -24,6 +24,14 @@ pub(crate) fn opaque(mut value: i32) -> i32 {
     value
 }
 
+/// `at`, by a way that the optimizer cannot see through: it may not take what it read there before.
+#[inline(always)]
+pub(crate) fn opaque_at<T>(mut at: *const T) -> *const T {
+    // SAFETY: as in `opaque`.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) at, options(nomem, nostack, preserves_flags)) };
+    at
+}
+
 /// Products of the block's rows, `UNROLL` pairs an iteration.
 pub(crate) fn rows<F, L, U, const UNROLL: usize, const PREFETCH: bool>(block: &mut Block<'_>)
 where
@@ -121,25 +129,28 @@ fn lane_sum<F: PairFormat>(codes: &[u8], values: &[i8], lane: usize) -> i32 {
     let pair_bits = F::A_BITS + F::B_BITS;
     let unit = Unit::of(pair_bits);
     let (even, odd) = values.split_at(HALF);
+    let pairs = unit.codes * VECTOR_PAIRS;
+    let operands = even.chunks_exact(pairs).zip(odd.chunks_exact(pairs));
+    // The remainder tells the compiler what every caller knows: no index below leaves its slice.
+    let first = lane % STRIPE_ROWS * VECTOR_PAIRS;
     let mut acc = 0;
-    let mut add = |code: u32, pair: usize| {
-        let code = opaque(code as i32) as u32;
-        let a = (code >> F::B_BITS & mask(F::A_BITS)) as i32;
-        let b = (code & mask(F::B_BITS)) as i32;
-        acc = opaque(acc + a * i32::from(even[pair]));
-        acc = opaque(acc + F::B_STEP * b * i32::from(odd[pair]));
-    };
-    for (n, vectors) in codes.chunks_exact(unit.stored * VECTOR).enumerate() {
+    for (vectors, (even, odd)) in codes.chunks_exact(unit.stored * VECTOR).zip(operands) {
+        let mut add = |code: u32, pair: usize| {
+            let code = opaque(code as i32) as u32;
+            let a = (code >> F::B_BITS & mask(F::A_BITS)) as i32;
+            let b = (code & mask(F::B_BITS)) as i32;
+            acc = opaque(acc + a * i32::from(even[pair]));
+            acc = opaque(acc + F::B_STEP * b * i32::from(odd[pair]));
+        };
         for byte in 0..VECTOR_PAIRS {
-            let pair = |vector: usize| (n * unit.codes + vector) * VECTOR_PAIRS + byte;
             let mut hidden = 0;
             for vector in 0..unit.stored {
-                let code = u32::from(vectors[vector * VECTOR + lane * VECTOR_PAIRS + byte]);
+                let code = u32::from(vectors[vector * VECTOR + first + byte]);
                 hidden |= (code >> pair_bits) << (vector as u32 * (8 - pair_bits));
-                add(code, pair(vector));
+                add(code, vector * VECTOR_PAIRS + byte);
             }
             if unit.codes > unit.stored {
-                add(hidden, pair(unit.stored));
+                add(hidden, unit.stored * VECTOR_PAIRS + byte);
             }
         }
     }

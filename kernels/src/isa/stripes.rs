@@ -25,8 +25,7 @@
 //! 2. *Codes hide in the top bits of others.* A unit's last code vector is collected by a shift, an
 //!    AND and an OR (one `vpternlogd`) from each stored vector on the way.
 //! 3. *A vector may be narrower than a stripe.* AVX2 takes a segment twice, once for each eight rows:
-//!    the segment is in L1 by then.
-//!    Its 16-bit sums are widened only when the next product could overflow them (`Sum`).
+//!    the segment is in L1 by then. Its 16-bit sums are widened only when the next product could overflow them (`Sum`).
 //! 4. *Each line of the codes is asked for once, beside the load of another.* All of a segment's
 //!    prefetches in one place would fill the line buffers that its own loads wait for. They go to
 //!    the second-level cache: 4 or 8 KiB ahead into the first were slower on a Xeon that other
@@ -38,7 +37,7 @@
 //! segment, each at most 255·127, beside a start of at most 8·128·127 << 4: below 2²³ in all. K adds no
 //! more, because every segment leaves the integers for f32.
 
-use super::{Body, Vector, prefetch_second_here};
+use super::{Body, Vector, prefetch_second_here, scalar::opaque_at};
 use crate::{
     activations::HALF,
     block::Block,
@@ -75,72 +74,122 @@ impl<F: PairFormat, V: Vector, const PREFETCH: bool> Body<V> for Stripes<'_, '_,
     }
 }
 
-/// Vectors of the narrowest instruction set in a code vector.
-const MAX_PARTS: usize = 2;
-
 #[inline(always)]
 fn stripe_products<F: PairFormat, V: Vector, const VECTORS: usize, const PREFETCH: bool>(v: V, block: &mut Block<'_>) {
-    let parts = VECTOR / V::LANES;
     // As many segments ahead as the codes, where each has scales of its own.
     let scales_ahead = block.prefetch_distance() / block.segment_bytes() * size_of::<[u16; STRIPE_ROWS]>();
     for stripe in 0..block.rows().div_ceil(STRIPE_ROWS) {
         let mut spread = [0; STRIPE_ROWS];
         let scales = block.stripe_scales(stripe, &mut spread);
-        let mut acc = [v.zero_floats(); MAX_PARTS];
-        for segment in 0..block.segments() {
-            let (sum, activation_scale) = block.activation(segment);
-            let weight_scales = scales.of(segment);
+        let (codes, values) = (block.stripe_codes(stripe).as_ptr(), block.values().as_ptr());
+        // The rows of a vector, and where it is narrower than a stripe, the other eight.
+        let (mut low, mut high) = (v.zero_floats(), v.zero_floats());
+        for (segment, (sum, activation_scale)) in block.operand_segments().enumerate() {
+            let codes = codes.wrapping_add(segment * block.segment_bytes());
+            let values = values.wrapping_add(segment * MAX_SEGMENT);
+            let scales = scales.of(segment);
+            let ahead = codes.wrapping_add(block.prefetch_distance());
             if PREFETCH {
-                prefetch_second_here(weight_scales.as_ptr().cast::<u8>().wrapping_add(scales_ahead));
+                prefetch_second_here(scales.cast::<u8>().wrapping_add(scales_ahead));
             }
-            for (part, acc) in acc.iter_mut().enumerate().take(parts) {
-                let integers =
-                    segment_lanes::<F, V, VECTORS, PREFETCH>(v, block, stripe, segment, part, -F::BIAS * sum);
-                // SAFETY: `part < parts`, so that `LANES / 4` of the sixteen scales begin here.
-                let weight_scales = unsafe { v.load_halves(weight_scales.as_ptr().add(part * V::LANES / 4)) };
-                *acc = v.accumulate(*acc, integers, weight_scales, activation_scale);
+            let start = -F::BIAS * sum;
+            // SAFETY: `segment < segments`, so that a segment of `VECTORS` code vectors begins at `codes`
+            // and its operand at `values`, and sixteen scales at `scales`: `Block::new` and
+            // `StripeScales::new` have checked it. Part 1 exists where a vector is half a stripe.
+            unsafe {
+                let integers = segment_lanes::<F, V, VECTORS, PREFETCH, 0>(v, codes, values, ahead, start);
+                low = v.accumulate(low, integers, v.load_halves(scales), activation_scale);
+                if V::LANES < VECTOR {
+                    // Hidden, or LLVM would keep the broadcasts of part 0 and run out of registers.
+                    let values = opaque_at(values);
+                    let integers = segment_lanes::<F, V, VECTORS, PREFETCH, 1>(v, codes, values, ahead, start);
+                    high = v.accumulate(high, integers, v.load_halves(scales.add(V::LANES / 4)), activation_scale);
+                }
             }
         }
         let mut products = [0.0; STRIPE_ROWS];
-        for (part, acc) in acc.iter().enumerate().take(parts) {
-            // SAFETY: `part < parts`, so that `LANES / 4` of the sixteen products begin here.
-            unsafe { v.store_floats(products.as_mut_ptr().add(part * V::LANES / 4), *acc) };
+        // SAFETY: `LANES / 4` of the sixteen products begin at each address.
+        unsafe {
+            v.store_floats(products.as_mut_ptr(), low);
+            if V::LANES < VECTOR {
+                v.store_floats(products.as_mut_ptr().add(V::LANES / 4), high);
+            }
         }
         block.store_stripe(stripe, &products);
     }
 }
 
-/// In each lane, `start` + Σ (a + BIAS)·x + Σ (B_STEP·b + BIAS)·x of one row of a segment.
+/// In each lane, `start` + Σ (a + BIAS)·x + Σ (B_STEP·b + BIAS)·x of one row of a segment: of the
+/// stripe's rows `PART · LANES / 4 ..`. The lines from `ahead` on are asked for, each by one part.
+///
+/// # Safety
+/// A segment of `VECTORS` code vectors is readable at `codes`, and its 128 bytes of the operand at
+/// `values`; `PART` is below `VECTOR / LANES`.
 #[inline(always)]
-fn segment_lanes<F: PairFormat, V: Vector, const VECTORS: usize, const PREFETCH: bool>(
+unsafe fn segment_lanes<F: PairFormat, V: Vector, const VECTORS: usize, const PREFETCH: bool, const PART: usize>(
     v: V,
-    block: &Block<'_>,
-    stripe: usize,
-    segment: usize,
-    part: usize,
+    codes: *const u8,
+    values: *const i8,
+    ahead: *const u8,
     start: i32,
 ) -> V::Ints {
+    let (field, shift) = a_field::<F, V>();
+    let mut a_sum = Sum::<V, VECTORS>::new(v, start << shift, field);
+    let mut b_sum = Sum::<V, VECTORS>::new(v, 0, mask(F::B_BITS));
+    // SAFETY: the caller's obligation.
+    unsafe {
+        add_units::<F, V, VECTORS, PREFETCH, PART, 0>(v, codes, values, ahead, &mut a_sum, &mut b_sum);
+        // Two halves, not a loop over units: LLVM leaves a loop of sixteen code vectors rolled.
+        if VECTORS == 16 {
+            add_units::<F, V, VECTORS, PREFETCH, PART, 8>(v, codes, values, ahead, &mut a_sum, &mut b_sum);
+        }
+    }
+    v.combine(a_sum.total(v), shift, b_sum.total(v), F::B_STEP)
+}
+
+/// The largest value of field *a* as it is multiplied, and by how much it is shifted left then.
+#[inline(always)]
+fn a_field<F: PairFormat, V: Vector>() -> (u32, u32) {
+    let in_place = mask(F::A_BITS) << F::B_BITS;
+    if in_place <= V::MAX_FIELD { (in_place, F::B_BITS) } else { (mask(F::A_BITS), 0) }
+}
+
+/// Adds the products of up to eight code vectors from number `FIRST` on to the sums of both fields.
+///
+/// # Safety
+/// As [`segment_lanes`].
+#[inline(always)]
+unsafe fn add_units<
+    F: PairFormat,
+    V: Vector,
+    const VECTORS: usize,
+    const PREFETCH: bool,
+    const PART: usize,
+    const FIRST: usize,
+>(
+    v: V,
+    codes: *const u8,
+    values: *const i8,
+    ahead: *const u8,
+    a_sum: &mut Sum<V, VECTORS>,
+    b_sum: &mut Sum<V, VECTORS>,
+) {
     let pair_bits = F::A_BITS + F::B_BITS;
     let unit = Unit::of(pair_bits);
-    let a_mask = mask(F::A_BITS) << F::B_BITS;
-    let in_place = a_mask <= V::MAX_FIELD;
-    let a_shift = if in_place { F::B_BITS } else { 0 };
-    let codes = block.stripe_codes(stripe).as_ptr().wrapping_add(segment * block.segment_bytes() + part * V::LANES);
-    let ahead = codes.wrapping_add(block.prefetch_distance());
-    let values = block.values().as_ptr().wrapping_add(segment * MAX_SEGMENT);
-    let mut a_sum = Sum::<V, VECTORS>::new(v, start << a_shift, if in_place { a_mask } else { mask(F::A_BITS) });
-    let mut b_sum = Sum::<V, VECTORS>::new(v, 0, mask(F::B_BITS));
-    for n in 0..VECTORS / unit.codes {
+    let (parts, lines) = (VECTOR / V::LANES, VECTORS * pair_bits as usize / 8);
+    let (a_mask, a_shift) = a_field::<F, V>();
+    let last = if VECTORS < FIRST + 8 { VECTORS } else { FIRST + 8 };
+    for n in FIRST / unit.codes..last / unit.codes {
         let mut hidden = v.splat(0);
         for vector in 0..unit.codes {
             let code = if vector < unit.stored {
                 let stored = n * unit.stored + vector;
-                // SAFETY: `segment < segments` of a stripe of the block. A segment of `VECTORS` code
-                // vectors has `VECTORS · pair_bits / 8` stored ones, all `VECTORS / unit.codes` units'
-                // `unit.stored`, and `part` is below the parts of a vector.
-                let code = unsafe { v.load(codes.add(stored * VECTOR).cast()) };
-                if PREFETCH && part == 0 {
-                    prefetch_second_here(ahead.wrapping_add(stored * VECTOR));
+                // SAFETY: a segment has `VECTORS · pair_bits / 8` stored vectors, all `VECTORS / unit.codes`
+                // units' `unit.stored`, and `PART` is below the parts of one.
+                let code = unsafe { v.load(codes.add(stored * VECTOR + PART * V::LANES).cast()) };
+                if PREFETCH && stored.is_multiple_of(parts) {
+                    let line = stored / parts + PART * (lines / parts);
+                    prefetch_second_here(ahead.wrapping_add(line * VECTOR));
                 }
                 if unit.codes > unit.stored {
                     let spare = 8 - pair_bits;
@@ -154,19 +203,13 @@ fn segment_lanes<F: PairFormat, V: Vector, const VECTORS: usize, const PREFETCH:
             };
             let index = n * unit.codes + vector;
             let pair = index * VECTOR_PAIRS;
-            // SAFETY: `pair + 4 ≤ 4 · VECTORS ≤ 64`, and the operand has 64 values of each parity for
-            // each segment (checked by `Block::new`).
+            // SAFETY: `pair + 4 ≤ 4 · VECTORS ≤ 64`, and the operand has 64 values of each parity.
             let (even, odd) = unsafe { (v.load_four(values.add(pair)), v.load_four(values.add(HALF + pair))) };
-            let a = if in_place {
-                v.and(code, v.splat(a_mask as u8))
-            } else {
-                v.and(v.shift_right(code, F::B_BITS), v.splat(mask(F::A_BITS) as u8))
-            };
-            a_sum.add(v, index, a, even);
+            let a = if a_shift == 0 { v.shift_right(code, F::B_BITS) } else { code };
+            a_sum.add(v, index, v.and(a, v.splat(a_mask as u8)), even);
             b_sum.add(v, index, v.and(code, v.splat(mask(F::B_BITS) as u8)), odd);
         }
     }
-    v.combine(a_sum.total(v), a_shift, b_sum.total(v), F::B_STEP)
 }
 
 /// A sum of products of one field over the code vectors of a segment, widened as seldom as the
