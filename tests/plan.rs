@@ -37,7 +37,7 @@ prefetch = "software"
 fn plan_of(path: &Path, text: &str, quick: bool, keep: &dyn Fn(&Arm) -> bool) -> Plan {
     let spec = Spec::parse(path, text.to_owned()).expect("a spec");
     let presets: Vec<(&str, usize)> = PRESETS.iter().map(|preset| (preset.name, preset.weights())).collect();
-    let options = Options { quick, keep, cores: 2, copies: &|_| 4, presets: &presets };
+    let options = Options { quick, keep, cores: 2, copies: &|_, _| 4, presets: &presets };
     expand(&spec, &options).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

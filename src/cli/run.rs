@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         quick: args.quick,
         keep: &|arm: &Arm| selection.keeps(arm),
         cores: machine::cores(),
-        copies: &|weights| copies(weights, FEWEST_BITS),
+        copies: &|weights, at_least| copies(weights, FEWEST_BITS, at_least),
         presets: &presets,
     };
     let plan = expand(&spec, &options).map_err(RunError::from)?;

@@ -27,6 +27,10 @@ pub const MIN_BLOCKS: u32 = 10;
 /// Longest side of a matrix, exclusive; integer sums are exact up to K = 65,536.
 const MAX_SIDE: usize = 65_537;
 
+/// Fewest bytes of a matrix's copies in memory: kernels are held to a few percent of the read bandwidth
+/// there, and what other programs leave of a shared cache is unknown.
+const ROTATION: usize = 1 << 30;
+
 /// What the command line and the machine add to the file.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
@@ -36,8 +40,9 @@ pub struct Options<'a> {
     pub keep: &'a dyn Fn(&Arm) -> bool,
     /// Cores that `threads = "all"` stands for.
     pub cores: usize,
-    /// Distinct copies of so many weights that make them DRAM-resident here.
-    pub copies: &'a dyn Fn(usize) -> usize,
+    /// Distinct copies of so many weights that make them DRAM-resident here, and take at least so many
+    /// bytes.
+    pub copies: &'a dyn Fn(usize, usize) -> usize,
     /// Shapes that exist, with the weights of a layer of each.
     pub presets: &'a [(&'a str, usize)],
 }
@@ -228,7 +233,7 @@ fn source(
                 let valid = options.presets.iter().map(|(name, _)| *name);
                 return Err(unknown(spec, shape.span(), "shape", &preset, valid));
             };
-            let copies = (options.copies)(weights * layers);
+            let copies = (options.copies)(weights * layers, 0);
             Ok((Source::Shape { preset, layers, copies, seed }, Residency::Dram, "layer_token"))
         }
         (None, None, Some(matrix)) => {
@@ -237,7 +242,7 @@ fn source(
             check_range(spec, cols, 1..MAX_SIDE, "cols")?;
             let (rows, cols) = (*rows.get_ref(), *cols.get_ref());
             let residency = residency.as_ref().map_or(Residency::Dram, |residency| *residency.get_ref());
-            let copies = if residency == Residency::Dram { (options.copies)(rows * cols) } else { 1 };
+            let copies = if residency == Residency::Dram { (options.copies)(rows * cols, ROTATION) } else { 1 };
             Ok((Source::Matrix { rows, cols, copies, seed }, residency, "product"))
         }
         _ => {

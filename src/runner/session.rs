@@ -270,7 +270,7 @@ design = [
 
     fn plan() -> Plan {
         let spec = Spec::parse(Path::new("spec.toml"), SPEC.to_owned()).unwrap();
-        let options = Options { quick: true, keep: &|_| true, cores: 1, copies: &|_| 1, presets: &[] };
+        let options = Options { quick: true, keep: &|_| true, cores: 1, copies: &|_, _| 1, presets: &[] };
         expand(&spec, &options).unwrap()
     }
 

@@ -252,14 +252,11 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
     Ok(bytes as usize + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
 }
 
-/// Fewest bytes of distinct weights in rotation: what other programs leave of a shared cache is unknown.
-const ROTATION: usize = 1 << 30;
-
-/// Copies of so many weights that exceed the last-level cache four times, and [`ROTATION`], in every
+/// Copies of so many weights that exceed the last-level cache four times, and `at_least` bytes, in every
 /// stored form; at least four.
-pub fn copies(weights: usize, fewest_bits: f64) -> usize {
+pub fn copies(weights: usize, fewest_bits: f64, at_least: usize) -> usize {
     let bytes = weights as f64 * fewest_bits / 8.0;
-    let rotation = (4 * machine::last_level_cache()).max(ROTATION);
+    let rotation = (4 * machine::last_level_cache()).max(at_least);
     (rotation as f64 / bytes).ceil().max(4.0) as usize
 }
 
