@@ -21,6 +21,7 @@ pub(crate) struct RowScales {
 }
 
 /// Weight scales of sixteen rows.
+#[derive(Clone, Copy)]
 pub(crate) struct StripeScales<'a> {
     /// f16 bits, sixteen for each segment: those of segment `s` begin at `s · step`.
     scales: &'a [u16],
@@ -29,6 +30,9 @@ pub(crate) struct StripeScales<'a> {
 }
 
 impl<'a> StripeScales<'a> {
+    /// Scales of no segment.
+    pub(crate) const NONE: Self = Self { scales: &[], step: 0 };
+
     /// # Panics
     /// If `scales` do not hold sixteen for each of `segments` segments.
     #[inline(always)]

@@ -58,7 +58,8 @@ impl Registry {
     }
 
     fn striped<F: PairFormat>(&mut self) {
-        self.push_stripes::<F>(Isa::Scalar, scalar::stripes::<F, false>, scalar::stripes::<F, true>);
+        let point = Self::striped_point::<F>(Isa::Scalar);
+        self.push(point(Unroll::U1), scalar::stripes::<F, false>, scalar::stripes::<F, true>);
         #[cfg(target_arch = "x86_64")]
         {
             self.stripes_on::<F, crate::isa::avx2::Avx2>();
@@ -67,12 +68,13 @@ impl Registry {
     }
 
     fn stripes_on<F: PairFormat, V: Vector>(&mut self) {
-        self.push_stripes::<F>(V::ISA, stripes::stripes::<F, V, false>, stripes::stripes::<F, V, true>);
+        let point = Self::striped_point::<F>(V::ISA);
+        self.push(point(Unroll::U1), stripes::stripes::<F, V, 1, false>, stripes::stripes::<F, V, 1, true>);
+        self.push(point(Unroll::U4), stripes::stripes::<F, V, 4, false>, stripes::stripes::<F, V, 4, true>);
     }
 
-    fn push_stripes<F: PairFormat>(&mut self, isa: Isa, plain: RowsFn, prefetching: RowsFn) {
-        let (format, layout, unpack, unroll) = (F::FORMAT, Layout::Rows16, Unpack::BitParallel, Unroll::U1);
-        self.push(Variant { format, layout, unpack, unroll, isa }, plain, prefetching);
+    fn striped_point<F: PairFormat>(isa: Isa) -> impl Fn(Unroll) -> Variant {
+        move |unroll| Variant { format: F::FORMAT, layout: Layout::Rows16, unpack: Unpack::BitParallel, unroll, isa }
     }
 
     fn point<F: PairFormat, L: PairLayout>(unpack: Unpack, isa: Isa) -> impl Fn(Unroll) -> Variant {
@@ -157,7 +159,7 @@ mod tests {
     fn the_registry_holds_exactly_the_feasible_points() {
         let feasible: Vec<Variant> = Variant::product().filter(|v| v.infeasible().is_none()).collect();
         let mut registered: Vec<Variant> = kernels().iter().map(|k| k.variant).collect();
-        assert_eq!(registered.len(), 89);
+        assert_eq!(registered.len(), 95);
         registered.dedup();
         let mut expected = feasible;
         expected.sort();

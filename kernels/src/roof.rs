@@ -4,18 +4,41 @@
 
 use crate::{
     error::Missing,
-    gemv::PREFETCH_DISTANCE,
     isa::{
         Isa, enter_vectors,
         peak::{ACCUMULATORS, Dots, MultiplyAdds},
     },
 };
 
-/// Reads all of `bytes` (up to 511 at the end excepted) with the widest vectors of this CPU, with
-/// or without software prefetch.
-pub fn read(bytes: &[u8], prefetching: bool) {
-    let distance = prefetching.then_some(PREFETCH_DISTANCE);
-    crate::isa::read_all(Isa::best(), bytes, distance);
+/// A way to read bytes as fast as can be. Which one is fastest depends on the machine: one long stream
+/// feeds some hardware prefetchers best, others follow several at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadWay {
+    /// From the first byte to the last.
+    Plain,
+    /// Four parts side by side.
+    Streams,
+    /// From the first to the last, each line with a prefetch [`PREFETCH_DISTANCE`](crate::PREFETCH_DISTANCE) bytes ahead.
+    Prefetching,
+}
+
+impl ReadWay {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Streams, Self::Prefetching];
+
+    /// What the loads are called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain loads",
+            Self::Streams => "loads in four streams",
+            Self::Prefetching => "prefetching loads",
+        }
+    }
+}
+
+/// Reads all of `bytes` (up to 2047 at the end excepted) with the widest vectors of this CPU.
+pub fn read(bytes: &[u8], way: ReadWay) {
+    crate::isa::read_all(Isa::best(), bytes, way);
 }
 
 /// Multiplies bytes in registers with the dot product of `isa`, `iterations` times on each of

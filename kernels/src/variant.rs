@@ -94,8 +94,8 @@ impl Variant {
         if self.layout == Layout::Rows16 && self.unpack != Unpack::BitParallel {
             return Some("rows16 keeps fields ready to be masked: no other unpacking applies");
         }
-        if self.layout == Layout::Rows16 && self.unroll != Unroll::U1 {
-            return Some("its sixteen rows are independent accumulators already");
+        if self.layout == Layout::Rows16 && self.unroll != Unroll::U1 && self.isa == Isa::Scalar {
+            return Some("without vectors rows16 is taken a row at a time");
         }
         self.layout.infeasible(self.format)
     }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use septet_kernels::roof::read;
+use septet_kernels::roof::{ReadWay, read};
 
 use super::{
     Ceiling, Effort, Quantity,
@@ -54,7 +54,7 @@ pub fn measure(effort: &Effort) -> Vec<Ceiling> {
 
 /// `measure` on a pool of `threads`, or the reason why there is none.
 fn with_pool(place: &str, threads: usize, measure: impl FnOnce(&ThreadPool) -> Ceiling) -> Ceiling {
-    match ThreadPool::new(threads) {
+    match ThreadPool::bound(threads) {
         Ok(pool) => measure(&pool),
         Err(error) => {
             let (reason, remedy) = (format!("no threads: {error}"), "allow more threads (ulimit -u)");
@@ -91,20 +91,21 @@ fn of_cache(cache: &Cache, buffer: &[u8], pool: &ThreadPool, effort: &Effort, sl
         let (reason, remedy) = ("half of this level does not fit half of the free memory", "free memory");
         return Ceiling::unavailable(Quantity::ReadBandwidth, &cache.name, threads, reason, remedy);
     }
-    let rates = [false, true].map(|prefetching| {
+    let rates = ReadWay::ALL.map(|way| {
         let work = |passes| {
             pool.run(&|worker| {
                 for _ in 0..passes {
-                    read(&buffer[worker * bytes..][..bytes], prefetching);
+                    read(&buffer[worker * bytes..][..bytes], way);
                 }
             });
         };
         let passes = passes(slice, work);
         let total = passes as f64 * (bytes * threads) as f64;
         let rates: Vec<f64> = (0..effort.repetitions).map(|_| total / seconds(|| work(passes)) / 1e9).collect();
-        rates
+        (way, rates)
     });
-    let (rates, name) = faster(rates);
+    let (way, rates) = fastest(rates);
+    let name = way.name();
     let how = format!("{name}, {} of {} for each thread", size(bytes), size(cache.bytes));
     Ceiling::measured(Quantity::ReadBandwidth, &cache.name, threads, &rates, how)
 }
@@ -120,21 +121,22 @@ fn of_memory(buffer: &[u8], pool: &ThreadPool, effort: &Effort) -> Ceiling {
     }
     let part = window.div_ceil(threads).next_multiple_of(64);
     let mut windows = buffer.chunks_exact(window).cycle();
-    let mut rates = [Vec::new(), Vec::new()];
-    // The two loops take turns as well: a host whose bandwidth moves moves it for both.
+    let mut rates = ReadWay::ALL.map(|way| (way, Vec::new()));
+    // The ways take turns as well: a host whose bandwidth moves moves it for all.
     for _ in 0..effort.repetitions {
-        for (prefetching, rates) in [false, true].into_iter().zip(&mut rates) {
+        for (way, rates) in &mut rates {
             let Some(window) = windows.next() else { continue };
             let seconds = seconds(|| {
                 pool.run(&|worker| {
                     let start = (worker * part).min(window.len());
-                    read(&window[start..(start + part).min(window.len())], prefetching);
+                    read(&window[start..(start + part).min(window.len())], *way);
                 });
             });
             rates.push(window.len() as f64 / seconds / 1e9);
         }
     }
-    let (rates, name) = faster(rates);
+    let (way, rates) = fastest(rates);
+    let name = way.name();
     let cache = machine::last_level_cache();
     let mut how = format!("{name}, windows of {} in turn from {}", size(window), size(buffer.len()));
     if buffer.len() < (CACHES * cache).max(LEAST_BUFFER) {
@@ -143,9 +145,11 @@ fn of_memory(buffer: &[u8], pool: &ThreadPool, effort: &Effort) -> Ceiling {
     Ceiling::measured(Quantity::ReadBandwidth, "DRAM", threads, &rates, how)
 }
 
-/// The rates of the loop, plain or prefetching, whose median is higher, with its name.
-fn faster([plain, prefetching]: [Vec<f64>; 2]) -> (Vec<f64>, &'static str) {
-    if median(&prefetching) > median(&plain) { (prefetching, "prefetching loads") } else { (plain, "plain loads") }
+/// The way whose median rate is highest, with its rates.
+fn fastest(rates: [(ReadWay, Vec<f64>); ReadWay::ALL.len()]) -> (ReadWay, Vec<f64>) {
+    let median = |rates: &[f64]| median(rates).unwrap_or(0.0);
+    let fastest = rates.into_iter().max_by(|(_, a), (_, b)| median(a).total_cmp(&median(b)));
+    fastest.unwrap_or((ReadWay::Plain, Vec::new()))
 }
 
 /// Bytes in the largest unit that keeps them readable.
@@ -167,8 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn the_faster_loop_is_reported() {
-        assert_eq!(faster([vec![1.0, 9.0], vec![6.0, 6.0]]), (vec![6.0, 6.0], "prefetching loads"));
-        assert_eq!(faster([vec![1.0], vec![]]), (vec![1.0], "plain loads"));
+    fn the_fastest_way_is_reported() {
+        let [plain, streams, prefetching] = ReadWay::ALL;
+        let rates = [(plain, vec![1.0, 9.0]), (streams, vec![6.0, 6.0]), (prefetching, vec![])];
+        assert_eq!(fastest(rates), (streams, vec![6.0, 6.0]));
     }
 }

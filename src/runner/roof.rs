@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use septet_kernels::roof::read;
+use septet_kernels::roof::{ReadWay, read};
 
 use crate::{plan::Residency, pool::ThreadPool};
 
@@ -42,28 +42,28 @@ impl Roof {
     pub fn buffer_bytes(residency: Residency, bytes: usize, cache: usize) -> usize {
         match residency {
             Residency::Cache => bytes.next_multiple_of(4096),
-            Residency::Dram => (2 * cache).next_multiple_of(2 * WINDOW).max(4 * WINDOW),
+            Residency::Dram => (2 * cache).next_multiple_of(WINDOW).max(4 * WINDOW),
         }
     }
 
-    /// Read bandwidth now, in GB/s: the better of plain and prefetching reads.
+    /// Read bandwidth now, in GB/s: the best of all ways to read.
     pub fn measure(&mut self, pool: &ThreadPool) -> f64 {
-        let (start, length) = match self.residency {
-            Residency::Cache => (0, self.length),
-            Residency::Dram => (self.next, WINDOW),
-        };
         let mut best = 0f64;
-        for (half, prefetching) in [false, true].into_iter().enumerate() {
-            // Two windows, or the second read would find what the first left in the caches.
-            let start = if self.residency == Residency::Dram { start + half * length } else { start };
+        for way in ReadWay::ALL {
+            // Windows in turn, or a read would find what the one before it left in the caches.
+            let (start, length) = match self.residency {
+                Residency::Cache => (0, self.length),
+                Residency::Dram => (self.next, WINDOW),
+            };
+            self.next = (self.next + WINDOW) % self.length;
             let bytes = &self.buffer[self.aligned + start..][..length];
             if self.residency == Residency::Cache {
-                read_in_parts(pool, bytes, prefetching);
+                read_in_parts(pool, bytes, way);
             }
             let clock = Instant::now();
             let mut passes = 0u64;
             loop {
-                read_in_parts(pool, bytes, prefetching);
+                read_in_parts(pool, bytes, way);
                 passes += 1;
                 let elapsed = clock.elapsed().as_nanos() as u64;
                 if self.residency == Residency::Dram || elapsed >= CACHE_NANOSECONDS {
@@ -72,16 +72,15 @@ impl Roof {
                 }
             }
         }
-        self.next = (self.next + 2 * WINDOW) % self.length;
         best
     }
 }
 
 /// Every worker reads its own contiguous part.
-fn read_in_parts(pool: &ThreadPool, bytes: &[u8], prefetching: bool) {
+fn read_in_parts(pool: &ThreadPool, bytes: &[u8], way: ReadWay) {
     let part = bytes.len().div_ceil(pool.threads());
     pool.run(&|worker| {
         let start = (worker * part).min(bytes.len());
-        read(&bytes[start..(start + part).min(bytes.len())], prefetching);
+        read(&bytes[start..(start + part).min(bytes.len())], way);
     });
 }

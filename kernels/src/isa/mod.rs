@@ -11,7 +11,10 @@ use std::{
     sync::atomic::{Ordering, compiler_fence},
 };
 
-use crate::level::{Level, UnknownLevel};
+use crate::{
+    level::{Level, UnknownLevel},
+    roof::ReadWay,
+};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -255,8 +258,8 @@ pub(crate) fn prefetch_second_here(at: *const u8) {
 }
 
 /// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.
-pub(crate) fn read_all(isa: Isa, bytes: &[u8], distance: Option<usize>) {
-    if !enter_vectors(isa, read::Read { bytes, distance }) {
+pub(crate) fn read_all(isa: Isa, bytes: &[u8], way: ReadWay) {
+    if !enter_vectors(isa, read::Read { bytes, way }) {
         let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         core::hint::black_box(words.fold(0u64, u64::wrapping_add));
     }

@@ -1,35 +1,50 @@
 //! How fast memory can be read: the roof of every kernel that streams weights.
 
-use super::{Body, Vector, prefetch, scalar::opaque};
+use super::{Body, Vector, prefetch_second_here, scalar::opaque};
+use crate::{gemv::PREFETCH_DISTANCE, roof::ReadWay};
 
 /// Bytes of one step: eight vectors of the widest instruction set.
 const STEP: usize = 512;
 
-/// Reads every byte of `bytes` with the vectors of `V`, optionally asking for lines `distance`
-/// bytes ahead.
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Reads every byte of `bytes` with the vectors of `V`, in one of the ways.
 pub(crate) struct Read<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) distance: Option<usize>,
+    pub(crate) way: ReadWay,
 }
 
 impl<V: Vector> Body<V> for Read<'_> {
     #[inline(always)]
     fn run(self, v: V) {
-        let mut sums = [v.splat(0); 4];
-        for step in self.bytes.chunks_exact(STEP) {
-            if let Some(distance) = self.distance {
-                for line in 0..STEP / 64 {
-                    prefetch(step.as_ptr().wrapping_add(distance + 64 * line));
-                }
-            }
+        match self.way {
+            ReadWay::Plain => read::<V, 1, false>(v, self.bytes),
+            ReadWay::Streams => read::<V, 4, false>(v, self.bytes),
+            ReadWay::Prefetching => read::<V, 1, true>(v, self.bytes),
+        }
+    }
+}
+
+/// Reads `STREAMS` parts of `bytes` side by side.
+#[inline(always)]
+fn read<V: Vector, const STREAMS: usize, const PREFETCH: bool>(v: V, bytes: &[u8]) {
+    let mut sums = [v.splat(0); 4];
+    let part = bytes.len() / STREAMS / STEP * STEP;
+    for step in (0..part).step_by(STEP) {
+        for stream in 0..STREAMS {
             for vector in 0..STEP / V::LANES {
-                // SAFETY: `vector · LANES + LANES ≤ STEP`, the length of every chunk.
-                let bytes = unsafe { v.load(step.as_ptr().add(vector * V::LANES).cast()) };
+                let at = bytes.as_ptr().wrapping_add(stream * part + step + vector * V::LANES);
+                if PREFETCH && (vector * V::LANES).is_multiple_of(LINE) {
+                    prefetch_second_here(at.wrapping_add(PREFETCH_DISTANCE));
+                }
+                // SAFETY: `step + STEP ≤ part` and `STREAMS · part ≤ bytes.len()`.
+                let bytes = unsafe { v.load(at.cast()) };
                 sums[vector % 4] = v.add(sums[vector % 4], bytes);
             }
         }
-        let sum = v.add(v.add(sums[0], sums[1]), v.add(sums[2], sums[3]));
-        // The result goes where the optimizer cannot see, or it would leave the loop out.
-        opaque(v.sum(v.dot(v.zero(), sum, v.splat(1))));
     }
+    let sum = v.add(v.add(sums[0], sums[1]), v.add(sums[2], sums[3]));
+    // The result goes where the optimizer cannot see, or it would leave the loop out.
+    opaque(v.sum(v.dot(v.zero(), sum, v.splat(1))));
 }

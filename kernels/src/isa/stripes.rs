@@ -40,111 +40,162 @@
 use super::{Body, Vector, prefetch_second_here, scalar::opaque_at};
 use crate::{
     activations::HALF,
-    block::Block,
+    block::{Block, StripeScales},
     format::PairFormat,
     granularity::MAX_SEGMENT,
     layout::{STRIPE_ROWS, Unit, VECTOR, VECTOR_PAIRS},
     unpack::mask,
 };
 
-/// Products of the block's stripes with the instructions of `V`.
+/// Products of the block's stripes with the instructions of `V`, `STRIPES` at a time.
 ///
 /// # Panics
 /// If this CPU lacks them: a kernel is bound before it runs.
-pub(crate) fn stripes<F: PairFormat, V: Vector, const PREFETCH: bool>(block: &mut Block<'_>) {
+pub(crate) fn stripes<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool>(block: &mut Block<'_>) {
     let v = V::detect().expect("`Kernel::bind` checked the instruction set");
-    v.enter(Stripes::<F, PREFETCH> { block, format: core::marker::PhantomData });
+    v.enter(Stripes::<F, STRIPES, PREFETCH> { block, format: core::marker::PhantomData });
 }
 
 /// The compiled point of the product, as the body of an instruction set's entry.
-struct Stripes<'a, 'b, F, const PREFETCH: bool> {
+struct Stripes<'a, 'b, F, const STRIPES: usize, const PREFETCH: bool> {
     block: &'a mut Block<'b>,
     format: core::marker::PhantomData<F>,
 }
 
-impl<F: PairFormat, V: Vector, const PREFETCH: bool> Body<V> for Stripes<'_, '_, F, PREFETCH> {
+impl<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool> Body<V>
+    for Stripes<'_, '_, F, STRIPES, PREFETCH>
+{
     #[inline(always)]
     fn run(self, v: V) {
         // Code vectors of a segment of 128, 64 or 32 weights, as a constant: its loops vanish.
         match self.block.pairs() / VECTOR_PAIRS {
-            16 => stripe_products::<F, V, 16, PREFETCH>(v, self.block),
-            8 => stripe_products::<F, V, 8, PREFETCH>(v, self.block),
-            _ => stripe_products::<F, V, 4, PREFETCH>(v, self.block),
+            16 => all_stripes::<F, V, 16, STRIPES, PREFETCH>(v, self.block),
+            8 => all_stripes::<F, V, 8, STRIPES, PREFETCH>(v, self.block),
+            _ => all_stripes::<F, V, 4, STRIPES, PREFETCH>(v, self.block),
         }
     }
 }
 
 #[inline(always)]
-fn stripe_products<F: PairFormat, V: Vector, const VECTORS: usize, const PREFETCH: bool>(v: V, block: &mut Block<'_>) {
+fn all_stripes<F: PairFormat, V: Vector, const VECTORS: usize, const STRIPES: usize, const PREFETCH: bool>(
+    v: V,
+    block: &mut Block<'_>,
+) {
+    let stripes = block.rows().div_ceil(STRIPE_ROWS);
+    let mut stripe = 0;
+    while stripe + STRIPES <= stripes {
+        stripe_products::<F, V, VECTORS, STRIPES, PREFETCH>(v, block, stripe);
+        stripe += STRIPES;
+    }
+    while STRIPES > 1 && stripe < stripes {
+        stripe_products::<F, V, VECTORS, 1, PREFETCH>(v, block, stripe);
+        stripe += 1;
+    }
+}
+
+/// Products of `STRIPES` stripes from number `first` on.
+#[inline(always)]
+fn stripe_products<F: PairFormat, V: Vector, const VECTORS: usize, const STRIPES: usize, const PREFETCH: bool>(
+    v: V,
+    block: &mut Block<'_>,
+    first: usize,
+) {
     // As many segments ahead as the codes, where each has scales of its own.
     let scales_ahead = block.prefetch_distance() / block.segment_bytes() * size_of::<[u16; STRIPE_ROWS]>();
-    for stripe in 0..block.rows().div_ceil(STRIPE_ROWS) {
-        let mut spread = [0; STRIPE_ROWS];
-        let scales = block.stripe_scales(stripe, &mut spread);
-        let (codes, values) = (block.stripe_codes(stripe).as_ptr(), block.values().as_ptr());
-        // The rows of a vector, and where it is narrower than a stripe, the other eight.
-        let (mut low, mut high) = (v.zero_floats(), v.zero_floats());
-        for (segment, (sum, activation_scale)) in block.operand_segments().enumerate() {
-            let codes = codes.wrapping_add(segment * block.segment_bytes());
-            let values = values.wrapping_add(segment * MAX_SEGMENT);
-            let scales = scales.of(segment);
-            let ahead = codes.wrapping_add(block.prefetch_distance());
+    let mut spread = [[0; STRIPE_ROWS]; STRIPES];
+    let mut scales = [StripeScales::NONE; STRIPES];
+    let mut codes = [core::ptr::null(); STRIPES];
+    for (s, spread) in spread.iter_mut().enumerate() {
+        scales[s] = block.stripe_scales(first + s, spread);
+        codes[s] = block.stripe_codes(first + s).as_ptr();
+    }
+    let values = block.values().as_ptr();
+    // The rows of a vector, and where it is narrower than a stripe, the other eight.
+    let (mut low, mut high) = ([v.zero_floats(); STRIPES], [v.zero_floats(); STRIPES]);
+    for (segment, (sum, activation_scale)) in block.operand_segments().enumerate() {
+        let values = values.wrapping_add(segment * MAX_SEGMENT);
+        let start = -F::BIAS * sum;
+        let mut here = codes;
+        for (s, here) in here.iter_mut().enumerate() {
+            *here = here.wrapping_add(segment * block.segment_bytes());
             if PREFETCH {
-                prefetch_second_here(scales.cast::<u8>().wrapping_add(scales_ahead));
+                prefetch_second_here(scales[s].of(segment).cast::<u8>().wrapping_add(scales_ahead));
             }
-            let start = -F::BIAS * sum;
-            // SAFETY: `segment < segments`, so that a segment of `VECTORS` code vectors begins at `codes`
-            // and its operand at `values`, and sixteen scales at `scales`: `Block::new` and
-            // `StripeScales::new` have checked it. Part 1 exists where a vector is half a stripe.
-            unsafe {
-                let integers = segment_lanes::<F, V, VECTORS, PREFETCH, 0>(v, codes, values, ahead, start);
-                low = v.accumulate(low, integers, v.load_halves(scales), activation_scale);
-                if V::LANES < VECTOR {
-                    // Hidden, or LLVM would keep the broadcasts of part 0 and run out of registers.
-                    let values = opaque_at(values);
-                    let integers = segment_lanes::<F, V, VECTORS, PREFETCH, 1>(v, codes, values, ahead, start);
-                    high = v.accumulate(high, integers, v.load_halves(scales.add(V::LANES / 4)), activation_scale);
+        }
+        let ahead = block.prefetch_distance();
+        // SAFETY: `segment < segments`, so that a segment of `VECTORS` code vectors begins at each address
+        // of `here`, its operand at `values`, and sixteen scales of each stripe at `of(segment)`:
+        // `Block::new` and `StripeScales::new` have checked it. Part 1 exists where a vector is half a
+        // stripe.
+        unsafe {
+            let integers = segment_lanes::<F, V, VECTORS, STRIPES, PREFETCH, 0>(v, here, values, ahead, start);
+            for (s, low) in low.iter_mut().enumerate() {
+                *low = v.accumulate(*low, integers[s], v.load_halves(scales[s].of(segment)), activation_scale);
+            }
+            if V::LANES < VECTOR {
+                // Hidden, or LLVM would keep the broadcasts of part 0 and run out of registers.
+                let values = opaque_at(values);
+                let integers = segment_lanes::<F, V, VECTORS, STRIPES, PREFETCH, 1>(v, here, values, ahead, start);
+                for (s, high) in high.iter_mut().enumerate() {
+                    let scales = v.load_halves(scales[s].of(segment).add(V::LANES / 4));
+                    *high = v.accumulate(*high, integers[s], scales, activation_scale);
                 }
             }
         }
-        let mut products = [0.0; STRIPE_ROWS];
+    }
+    let mut products = [[0.0f32; STRIPE_ROWS]; STRIPES];
+    for (s, products) in products.iter_mut().enumerate() {
         // SAFETY: `LANES / 4` of the sixteen products begin at each address.
         unsafe {
-            v.store_floats(products.as_mut_ptr(), low);
+            v.store_floats(products.as_mut_ptr(), low[s]);
             if V::LANES < VECTOR {
-                v.store_floats(products.as_mut_ptr().add(V::LANES / 4), high);
+                v.store_floats(products.as_mut_ptr().add(V::LANES / 4), high[s]);
             }
         }
-        block.store_stripe(stripe, &products);
+    }
+    for (s, products) in products.iter().enumerate() {
+        block.store_stripe(first + s, products);
     }
 }
 
-/// In each lane, `start` + Σ (a + BIAS)·x + Σ (B_STEP·b + BIAS)·x of one row of a segment: of the
-/// stripe's rows `PART · LANES / 4 ..`. The lines from `ahead` on are asked for, each by one part.
+/// For each stripe, in each lane, `start` + Σ (a + BIAS)·x + Σ (B_STEP·b + BIAS)·x of one row of a
+/// segment: of the stripe's rows `PART · LANES / 4 ..`. The lines `ahead` bytes from the codes are asked
+/// for, each by one part.
 ///
 /// # Safety
-/// A segment of `VECTORS` code vectors is readable at `codes`, and its 128 bytes of the operand at
-/// `values`; `PART` is below `VECTOR / LANES`.
+/// A segment of `VECTORS` code vectors is readable at each address of `codes`, and its 128 bytes of the
+/// operand at `values`; `PART` is below `VECTOR / LANES`.
 #[inline(always)]
-unsafe fn segment_lanes<F: PairFormat, V: Vector, const VECTORS: usize, const PREFETCH: bool, const PART: usize>(
+unsafe fn segment_lanes<
+    F: PairFormat,
+    V: Vector,
+    const VECTORS: usize,
+    const STRIPES: usize,
+    const PREFETCH: bool,
+    const PART: usize,
+>(
     v: V,
-    codes: *const u8,
+    codes: [*const u8; STRIPES],
     values: *const i8,
-    ahead: *const u8,
+    ahead: usize,
     start: i32,
-) -> V::Ints {
+) -> [V::Ints; STRIPES] {
     let (field, shift) = a_field::<F, V>();
-    let mut a_sum = Sum::<V, VECTORS>::new(v, start << shift, field);
-    let mut b_sum = Sum::<V, VECTORS>::new(v, 0, mask(F::B_BITS));
+    let mut a_sums = [Sum::<V, VECTORS>::new(v, start << shift, field); STRIPES];
+    let mut b_sums = [Sum::<V, VECTORS>::new(v, 0, mask(F::B_BITS)); STRIPES];
     // SAFETY: the caller's obligation.
     unsafe {
-        add_units::<F, V, VECTORS, PREFETCH, PART, 0>(v, codes, values, ahead, &mut a_sum, &mut b_sum);
+        add_units::<F, V, VECTORS, STRIPES, PREFETCH, PART, 0>(v, codes, values, ahead, &mut a_sums, &mut b_sums);
         // Two halves, not a loop over units: LLVM leaves a loop of sixteen code vectors rolled.
         if VECTORS == 16 {
-            add_units::<F, V, VECTORS, PREFETCH, PART, 8>(v, codes, values, ahead, &mut a_sum, &mut b_sum);
+            add_units::<F, V, VECTORS, STRIPES, PREFETCH, PART, 8>(v, codes, values, ahead, &mut a_sums, &mut b_sums);
         }
     }
-    v.combine(a_sum.total(v), shift, b_sum.total(v), F::B_STEP)
+    let mut lanes = [v.zero(); STRIPES];
+    for (s, lanes) in lanes.iter_mut().enumerate() {
+        *lanes = v.combine(a_sums[s].total(v), shift, b_sums[s].total(v), F::B_STEP);
+    }
+    lanes
 }
 
 /// The largest value of field *a* as it is multiplied, and by how much it is shifted left then.
@@ -163,16 +214,17 @@ unsafe fn add_units<
     F: PairFormat,
     V: Vector,
     const VECTORS: usize,
+    const STRIPES: usize,
     const PREFETCH: bool,
     const PART: usize,
     const FIRST: usize,
 >(
     v: V,
-    codes: *const u8,
+    codes: [*const u8; STRIPES],
     values: *const i8,
-    ahead: *const u8,
-    a_sum: &mut Sum<V, VECTORS>,
-    b_sum: &mut Sum<V, VECTORS>,
+    ahead: usize,
+    a_sums: &mut [Sum<V, VECTORS>; STRIPES],
+    b_sums: &mut [Sum<V, VECTORS>; STRIPES],
 ) {
     let pair_bits = F::A_BITS + F::B_BITS;
     let unit = Unit::of(pair_bits);
@@ -180,40 +232,43 @@ unsafe fn add_units<
     let (a_mask, a_shift) = a_field::<F, V>();
     let last = if VECTORS < FIRST + 8 { VECTORS } else { FIRST + 8 };
     for n in FIRST / unit.codes..last / unit.codes {
-        let mut hidden = v.splat(0);
+        let mut hidden = [v.splat(0); STRIPES];
         for vector in 0..unit.codes {
-            let code = if vector < unit.stored {
-                let stored = n * unit.stored + vector;
-                // SAFETY: a segment has `VECTORS · pair_bits / 8` stored vectors, all `VECTORS / unit.codes`
-                // units' `unit.stored`, and `PART` is below the parts of one.
-                let code = unsafe { v.load(codes.add(stored * VECTOR + PART * V::LANES).cast()) };
-                if PREFETCH && stored.is_multiple_of(parts) {
-                    let line = stored / parts + PART * (lines / parts);
-                    prefetch_second_here(ahead.wrapping_add(line * VECTOR));
-                }
-                if unit.codes > unit.stored {
-                    let spare = 8 - pair_bits;
-                    let place = vector as u32 * spare;
-                    let top = v.and(v.shift_right(code, pair_bits - place), v.splat((mask(spare) << place) as u8));
-                    hidden = v.or(hidden, top);
-                }
-                code
-            } else {
-                hidden
-            };
             let index = n * unit.codes + vector;
             let pair = index * VECTOR_PAIRS;
             // SAFETY: `pair + 4 ≤ 4 · VECTORS ≤ 64`, and the operand has 64 values of each parity.
             let (even, odd) = unsafe { (v.load_four(values.add(pair)), v.load_four(values.add(HALF + pair))) };
-            let a = if a_shift == 0 { v.shift_right(code, F::B_BITS) } else { code };
-            a_sum.add(v, index, v.and(a, v.splat(a_mask as u8)), even);
-            b_sum.add(v, index, v.and(code, v.splat(mask(F::B_BITS) as u8)), odd);
+            for s in 0..STRIPES {
+                let code = if vector < unit.stored {
+                    let stored = n * unit.stored + vector;
+                    // SAFETY: a segment has `VECTORS · pair_bits / 8` stored vectors, all
+                    // `VECTORS / unit.codes` units' `unit.stored`, and `PART` is below the parts of one.
+                    let code = unsafe { v.load(codes[s].add(stored * VECTOR + PART * V::LANES).cast()) };
+                    if PREFETCH && stored.is_multiple_of(parts) {
+                        let line = stored / parts + PART * (lines / parts);
+                        prefetch_second_here(codes[s].wrapping_add(ahead + line * VECTOR));
+                    }
+                    if unit.codes > unit.stored {
+                        let spare = 8 - pair_bits;
+                        let place = vector as u32 * spare;
+                        let top = v.and(v.shift_right(code, pair_bits - place), v.splat((mask(spare) << place) as u8));
+                        hidden[s] = v.or(hidden[s], top);
+                    }
+                    code
+                } else {
+                    hidden[s]
+                };
+                let a = if a_shift == 0 { v.shift_right(code, F::B_BITS) } else { code };
+                a_sums[s].add(v, index, v.and(a, v.splat(a_mask as u8)), even);
+                b_sums[s].add(v, index, v.and(code, v.splat(mask(F::B_BITS) as u8)), odd);
+            }
         }
     }
 }
 
 /// A sum of products of one field over the code vectors of a segment, widened as seldom as the
 /// field allows.
+#[derive(Clone, Copy)]
 struct Sum<V: Vector, const VECTORS: usize> {
     wide: V::Ints,
     narrow: V::Narrow,
