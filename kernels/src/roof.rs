@@ -16,9 +16,10 @@ use crate::{
 pub enum ReadWay {
     /// From the first byte to the last.
     Plain,
-    /// Four parts side by side.
+    /// Four parts side by side, a line of each in turn.
     Streams,
-    /// From the first to the last, each line with a prefetch [`PREFETCH_DISTANCE`](crate::PREFETCH_DISTANCE) bytes ahead.
+    /// As `Streams`, each line with a prefetch into the second-level cache, in all parts together
+    /// [`PREFETCH_DISTANCE`](crate::PREFETCH_DISTANCE) bytes ahead.
     Prefetching,
 }
 
@@ -30,8 +31,8 @@ impl ReadWay {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain loads",
-            Self::Streams => "loads in four streams",
-            Self::Prefetching => "prefetching loads",
+            Self::Streams => "four-stream loads",
+            Self::Prefetching => "prefetching four-stream loads",
         }
     }
 }

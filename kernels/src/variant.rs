@@ -19,9 +19,9 @@ use crate::{
 /// Independent accumulators of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unroll {
-    /// One pair (scalar) or segment (vector) at a time.
+    /// One pair (scalar), or one segment or stripe (vector) at a time.
     U1,
-    /// Four pairs, eight weights (scalar), or four segments (vector) at a time.
+    /// Four pairs, eight weights (scalar), or four segments or stripes (vector) at a time.
     U4,
 }
 
@@ -39,7 +39,9 @@ impl Level for Unroll {
     fn about(self) -> &'static str {
         match self {
             Self::U1 => "one accumulator",
-            Self::U4 => "four independent accumulators: 8 weights (scalar) or 4 segments (vectors) an iteration",
+            Self::U4 => {
+                "four independent accumulators: 8 weights (scalar), 4 segments or 4 stripes (vectors) an iteration"
+            }
         }
     }
 }

@@ -63,6 +63,7 @@ impl Block<'_> {
     /// A workload that cannot be built, or a closed `out`.
     pub fn run(&self, out: &mut impl Write) -> Result<(), RunError> {
         let mut order = 0;
+        let mut last = None;
         for workload in &self.manifest.plan.workloads {
             let entries = self.shuffled(workload)?;
             if entries.is_empty() {
@@ -70,14 +71,15 @@ impl Block<'_> {
             }
             emit(out, &Event::Preparing(workload.name.clone()))?;
             let arms: Vec<Arm> = entries.iter().map(|entry| entry.arm).collect();
-            let stage = Stage::new(workload, &arms, None)?;
+            let next = Stage::after(last.take(), workload, &arms)?;
+            let stage = last.insert(next);
             let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
             let mut roof = Roof::new(workload.residency, bytes, machine::last_level_cache());
             let mut before = roof.measure(stage.pool());
             for entry in &entries {
                 let cell = &entry.cell.id;
                 emit(out, &Event::Started(cell.clone()))?;
-                let event = match self.cell(workload, entry, order, &stage, &mut roof, &mut before) {
+                let event = match self.cell(workload, entry, order, stage, &mut roof, &mut before) {
                     Ok((samples, output)) => verify(entry.facts, &output, samples),
                     Err(RunError::Io(error)) => return Err(RunError::Io(error)),
                     Err(error) => Event::Failed { cell: cell.clone(), reason: error.to_string() },

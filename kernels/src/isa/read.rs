@@ -9,6 +9,9 @@ const STEP: usize = 512;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
+/// Parts that are read side by side.
+const STREAMS: usize = 4;
+
 /// Reads every byte of `bytes` with the vectors of `V`, in one of the ways.
 pub(crate) struct Read<'a> {
     pub(crate) bytes: &'a [u8],
@@ -19,28 +22,31 @@ impl<V: Vector> Body<V> for Read<'_> {
     #[inline(always)]
     fn run(self, v: V) {
         match self.way {
-            ReadWay::Plain => read::<V, 1, false>(v, self.bytes),
-            ReadWay::Streams => read::<V, 4, false>(v, self.bytes),
-            ReadWay::Prefetching => read::<V, 1, true>(v, self.bytes),
+            ReadWay::Plain => read::<V, 1, STEP, false>(v, self.bytes),
+            ReadWay::Streams => read::<V, STREAMS, LINE, false>(v, self.bytes),
+            ReadWay::Prefetching => read::<V, STREAMS, LINE, true>(v, self.bytes),
         }
     }
 }
 
-/// Reads `STREAMS` parts of `bytes` side by side.
+/// Reads `N` parts of `bytes` side by side, `AT_ONCE` bytes of each in turn.
 #[inline(always)]
-fn read<V: Vector, const STREAMS: usize, const PREFETCH: bool>(v: V, bytes: &[u8]) {
+fn read<V: Vector, const N: usize, const AT_ONCE: usize, const PREFETCH: bool>(v: V, bytes: &[u8]) {
     let mut sums = [v.splat(0); 4];
-    let part = bytes.len() / STREAMS / STEP * STEP;
+    let part = bytes.len() / N / STEP * STEP;
     for step in (0..part).step_by(STEP) {
-        for stream in 0..STREAMS {
-            for vector in 0..STEP / V::LANES {
-                let at = bytes.as_ptr().wrapping_add(stream * part + step + vector * V::LANES);
-                if PREFETCH && (vector * V::LANES).is_multiple_of(LINE) {
-                    prefetch_second_here(at.wrapping_add(PREFETCH_DISTANCE));
+        for turn in (0..STEP).step_by(AT_ONCE) {
+            for stream in 0..N {
+                for vector in 0..AT_ONCE / V::LANES {
+                    let at = bytes.as_ptr().wrapping_add(stream * part + step + turn + vector * V::LANES);
+                    if PREFETCH && (vector * V::LANES).is_multiple_of(LINE) {
+                        prefetch_second_here(at.wrapping_add(PREFETCH_DISTANCE / N));
+                    }
+                    // SAFETY: `step + STEP ≤ part` and `N · part ≤ bytes.len()`.
+                    let bytes = unsafe { v.load(at.cast()) };
+                    let sum = &mut sums[(stream + vector) % 4];
+                    *sum = v.add(*sum, bytes);
                 }
-                // SAFETY: `step + STEP ≤ part` and `STREAMS · part ≤ bytes.len()`.
-                let bytes = unsafe { v.load(at.cast()) };
-                sums[vector % 4] = v.add(sums[vector % 4], bytes);
             }
         }
     }

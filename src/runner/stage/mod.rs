@@ -70,6 +70,9 @@ pub trait Run {
 
 /// A workload with its weights.
 pub struct Stage {
+    source: Source,
+    /// The forms that the weights are kept in.
+    forms: Vec<Stored>,
     weights: Weights,
     pool: Arc<ThreadPool>,
     /// Tokens of one repetition.
@@ -113,9 +116,8 @@ impl Stage {
     /// # Errors
     /// A model that cannot be loaded or quantized, or no sensitivity table for a mixed arm.
     pub fn new(workload: &Workload, arms: &[Arm], copies: Option<usize>) -> Result<Self, RunError> {
-        let mut wanted: Vec<Stored> = arms.iter().map(Stored::from).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let forms = forms(arms);
+        let wanted = forms.clone();
         let tokens = workload.tokens as usize;
         let weights = match &workload.source {
             Source::Trained { model, prompt } => {
@@ -156,7 +158,28 @@ impl Stage {
         // Threads start when there is something for them to do, and the caller is bound when the threads
         // that made the weights exist: they would inherit its one CPU.
         let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
-        Ok(Self { weights, pool, tokens, next_copy: Cell::new(0) })
+        Ok(Self { source: workload.source.clone(), forms, weights, pool, tokens, next_copy: Cell::new(0) })
+    }
+
+    /// As [`Stage::new`], with the weights of the stage before if they are the same in the same forms.
+    ///
+    /// # Errors
+    /// As [`Stage::new`].
+    pub fn after(before: Option<Self>, workload: &Workload, arms: &[Arm]) -> Result<Self, RunError> {
+        match before {
+            Some(before) if before.source == workload.source && before.forms == forms(arms) => {
+                let Self { source, forms, weights, pool, next_copy, .. } = before;
+                // Its caller is bound until it is gone.
+                drop(pool);
+                let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
+                Ok(Self { source, forms, weights, pool, tokens: workload.tokens as usize, next_copy })
+            }
+            // Weights that are not used again make room first.
+            other => {
+                drop(other);
+                Self::new(workload, arms, None)
+            }
+        }
     }
 
     /// The threads that run the workload.
@@ -211,6 +234,14 @@ impl Stage {
         let output = arm.output().iter().map(|value| value.to_bits()).collect();
         Ok(Repetition { token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
     }
+}
+
+/// The forms that `arms` need, each once.
+fn forms(arms: &[Arm]) -> Vec<Stored> {
+    let mut forms: Vec<Stored> = arms.iter().map(Stored::from).collect();
+    forms.sort_unstable();
+    forms.dedup();
+    forms
 }
 
 /// The copies in the form that `arm` uses.
