@@ -38,6 +38,7 @@ mod block;
 pub mod check;
 mod error;
 pub mod format;
+pub mod gemm;
 mod gemv;
 mod granularity;
 #[allow(unsafe_code)]
@@ -58,6 +59,7 @@ mod variant;
 pub use activations::Activations;
 pub use error::{Missing, NonFinite, QuantizeError};
 pub use format::Format;
+pub use gemm::{ActivationBatch, GemmJob};
 pub use gemv::{GemvJob, Output, PREFETCH_DISTANCE, Prefetch, Scratch, TILE_BUFFER};
 pub use granularity::{Granularity, MAX_SEGMENT, TILE_ROWS};
 pub use isa::Isa;
