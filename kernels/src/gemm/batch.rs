@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Columns that lie together.
-pub(crate) const BLOCK: usize = 8;
+pub(crate) const BLOCK: usize = 12;
 
 /// Bytes of a step: four values of each column of a block.
 pub(crate) const STEP: usize = VECTOR_PAIRS * BLOCK;

@@ -45,7 +45,7 @@ mod tile;
 pub use batch::ActivationBatch;
 pub(crate) use batch::{BLOCK, PANEL_BIAS, STEP};
 pub use registry::{BoundKernel, Kernel, ParseVariantError, Variant, find, kernels};
-pub(crate) use tile::{TILE_STRIPES, Tile};
+pub(crate) use tile::{CHUNK, Tile};
 
 /// A share of the product of `weights` with `batch`.
 #[derive(Debug)]
@@ -81,13 +81,23 @@ impl BoundKernel {
         let GemmJob { weights, batch, units, out } = job;
         assert!(units.end <= self::units(weights, batch), "the product has no units {units:?}");
         assert_eq!(out.len(), units.len() * TILE_ROWS, "the output does not have the units of the job");
-        let (mut unit, mut rest) = (units.start, out);
-        while unit < units.end {
-            let (tile, first) = (unit / batch.columns(), unit % batch.columns());
-            let columns = first..batch.columns().min(first + units.end - unit);
-            unit += columns.len();
-            let out = rest.split_off_mut(..columns.len() * TILE_ROWS).expect("`out` has the units of the job");
-            self.tile()(&mut Tile::new(self.variant().format, weights, batch, tile, columns, out));
+        if units.is_empty() {
+            return;
+        }
+        let all = batch.columns();
+        let tiles = units.start / all..units.end.div_ceil(all);
+        // A chunk's activations stay in the second-level cache while all tiles pass.
+        for chunk in (0..all).step_by(CHUNK) {
+            for tile in tiles.clone() {
+                let own = |column: usize| (tile * all + column).clamp(units.start, units.end);
+                let share = own(chunk)..own(all.min(chunk + CHUNK));
+                if share.is_empty() {
+                    continue;
+                }
+                let columns = share.start - tile * all..share.end - tile * all;
+                let out = &mut out[(share.start - units.start) * TILE_ROWS..][..share.len() * TILE_ROWS];
+                self.tile()(&mut Tile::new(self.variant().format, weights, batch, tile, columns, out));
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ impl Vector for Avx512 {
     const LANES: usize = Isa::Avx512.vector_bytes();
     const MAX_FIELD: u32 = 255;
     const MAX_NARROW: u32 = u32::MAX;
-    const COLUMNS: usize = 8;
+    const COLUMNS: usize = 12;
     type Bytes = __m512i;
     type Ints = __m512i;
     type Narrow = __m512i;

@@ -127,7 +127,7 @@ pub trait Vector: Copy + 'static {
     const MAX_FIELD: u32;
     /// Largest field of [`dot_narrow`](Self::dot_narrow), times its calls, before sums must be widened.
     const MAX_NARROW: u32;
-    /// Columns of a register tile of GEMM, at most 8.
+    /// Columns of a register tile of GEMM, at most a block of the batch.
     const COLUMNS: usize;
     /// Bytes, signed or not.
     type Bytes: Copy;

@@ -12,7 +12,7 @@
 //!    accumulator, and no code behind the panel knows a format: it is compiled once for all.
 //! 2. *One segment is enough.* 4 KiB stay in the first-level cache while every column passes.
 
-use super::{Vector, prefetch_second_here, tile::ROWS};
+use super::{Vector, tile::ROWS};
 use crate::{
     format::PairFormat,
     gemm::{PANEL_BIAS, Tile},
@@ -99,9 +99,7 @@ fn unpack<F: PairFormat, V: Vector>(v: V, codes: &[u8], fields: &mut [u8], steps
         for vector in 0..unit.codes {
             let code = if vector < unit.stored {
                 // SAFETY: `n < units` and `vector < unit.stored`: the first assertion.
-                let at = unsafe { codes.as_ptr().add((n * unit.stored + vector) * VECTOR) };
-                let code = unsafe { v.load(at.cast()) };
-                prefetch_second_here(at.wrapping_add(units * unit.stored * VECTOR));
+                let code = unsafe { v.load(codes.as_ptr().add((n * unit.stored + vector) * VECTOR).cast()) };
                 if unit.codes > unit.stored {
                     let spare = 8 - pair_bits;
                     let place = vector as u32 * spare;

@@ -44,16 +44,19 @@
 use super::{
     Body, Vector,
     panel::{MAX_FIELD, MAX_STEPS, Panel, STEP, STRIPES},
+    prefetch_second_here,
 };
 use crate::{
     format::PairFormat,
-    gemm::{self, BLOCK, TILE_STRIPES, Tile},
-    granularity::TILE_ROWS,
+    gemm::{self, BLOCK, CHUNK, Tile},
     layout::STRIPE_ROWS,
 };
 
 /// Rows of a panel.
 pub(crate) const ROWS: usize = 32;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// Vectors of rows of a register tile.
 const VECTORS: usize = 2;
@@ -80,31 +83,55 @@ impl<F: PairFormat, V: Vector> Body<V> for Products<'_, '_, F> {
     #[inline(always)]
     fn run(self, v: V) {
         let mut panel = Panel::new();
+        let mut sums = Sums([[0.0; ROWS]; CHUNK]);
         for first in (0..self.tile.stripes()).step_by(STRIPES) {
+            sums.0.fill([0.0; ROWS]);
             for segment in 0..self.tile.segments() {
                 panel.fill::<F, V>(v, self.tile, first, segment);
-                all_columns(v, self.tile, &panel, first, segment);
+                all_columns(v, self.tile, &panel, &mut sums, first, segment);
+            }
+            for (column, sums) in self.tile.columns().zip(&sums.0) {
+                self.tile.out(column)[first * STRIPE_ROWS..][..ROWS].copy_from_slice(sums);
             }
         }
     }
 }
 
+/// f32 sums of every column, between segments.
+#[repr(align(64))]
+struct Sums([[f32; ROWS]; CHUNK]);
+
 /// Adds a segment's part of the products of a panel with every column.
 #[inline(always)]
-fn all_columns<V: Vector>(v: V, tile: &mut Tile<'_>, panel: &Panel, first: usize, segment: usize) {
+fn all_columns<V: Vector>(v: V, tile: &Tile<'_>, panel: &Panel, sums: &mut Sums, first: usize, segment: usize) {
     let columns = tile.columns();
+    let (skipped, next) = if segment + 1 < tile.segments() { (0, segment + 1) } else { (STRIPES, 0) };
+    let lines = tile.segment_bytes() / LINE;
+    let share = lines.div_ceil(columns.len().div_ceil(V::COLUMNS));
+    let mut line = 0;
     let mut column = columns.start;
     while column < columns.end {
+        for line in line..lines.min(line + share) {
+            for stripe in first..first + STRIPES {
+                prefetch_second_here(tile.codes_at(stripe + skipped, next).wrapping_add(line * LINE));
+            }
+        }
+        line += share;
         let width = (columns.end - column).min(BLOCK - column % BLOCK).min(V::COLUMNS);
+        let sums = &mut sums.0[column - columns.start..];
         match width {
-            1 => some_columns::<V, 1>(v, tile, panel, first, segment, column),
-            2 => some_columns::<V, 2>(v, tile, panel, first, segment, column),
-            3 => some_columns::<V, 3>(v, tile, panel, first, segment, column),
-            4 => some_columns::<V, 4>(v, tile, panel, first, segment, column),
-            5 => some_columns::<V, 5>(v, tile, panel, first, segment, column),
-            6 => some_columns::<V, 6>(v, tile, panel, first, segment, column),
-            7 => some_columns::<V, 7>(v, tile, panel, first, segment, column),
-            _ => some_columns::<V, 8>(v, tile, panel, first, segment, column),
+            1 => some_columns::<V, 1>(v, tile, panel, sums, segment, column),
+            2 => some_columns::<V, 2>(v, tile, panel, sums, segment, column),
+            3 => some_columns::<V, 3>(v, tile, panel, sums, segment, column),
+            4 => some_columns::<V, 4>(v, tile, panel, sums, segment, column),
+            5 => some_columns::<V, 5>(v, tile, panel, sums, segment, column),
+            6 => some_columns::<V, 6>(v, tile, panel, sums, segment, column),
+            7 => some_columns::<V, 7>(v, tile, panel, sums, segment, column),
+            8 => some_columns::<V, 8>(v, tile, panel, sums, segment, column),
+            9 => some_columns::<V, 9>(v, tile, panel, sums, segment, column),
+            10 => some_columns::<V, 10>(v, tile, panel, sums, segment, column),
+            11 => some_columns::<V, 11>(v, tile, panel, sums, segment, column),
+            _ => some_columns::<V, 12>(v, tile, panel, sums, segment, column),
         }
         column += width;
     }
@@ -114,9 +141,9 @@ fn all_columns<V: Vector>(v: V, tile: &mut Tile<'_>, panel: &Panel, first: usize
 #[inline(always)]
 fn some_columns<V: Vector, const COLUMNS: usize>(
     v: V,
-    tile: &mut Tile<'_>,
+    tile: &Tile<'_>,
     panel: &Panel,
-    first: usize,
+    sums: &mut [[f32; ROWS]],
     segment: usize,
     column: usize,
 ) {
@@ -126,9 +153,8 @@ fn some_columns<V: Vector, const COLUMNS: usize>(
     let values = &batch.values(segment, column)[..steps * gemm::STEP];
     let starts: &[i32; COLUMNS] = batch.starts(segment, column).first_chunk().expect("a start for each column");
     let scales: &[f32; COLUMNS] = batch.scales(segment, column).first_chunk().expect("a scale for each column");
-    let out = &mut tile.out(column)[..COLUMNS * TILE_ROWS];
+    let sums: &mut [[f32; ROWS]; COLUMNS] = sums.first_chunk_mut().expect("a sum for each column");
     assert!(steps * STEP <= panel.fields().len() && column % BLOCK + COLUMNS <= BLOCK);
-    assert!(first.is_multiple_of(STRIPES) && first < TILE_STRIPES);
     for group in 0..ROWS * 4 / (VECTORS * V::LANES) {
         let bytes = group * VECTORS * V::LANES;
         // SAFETY: `bytes + VECTORS · LANES` is at most the `STEP` bytes of a step; the panel has
@@ -144,13 +170,10 @@ fn some_columns<V: Vector, const COLUMNS: usize>(
             // SAFETY: `LANES / 4` rows from `row` on are in the panel's `ROWS`.
             let weight_scales = unsafe { v.load_floats(panel.scales().as_ptr().add(row)) };
             for (column, integers) in integers.into_iter().enumerate() {
-                // SAFETY: the panel's rows begin at a multiple of `ROWS` below 64 (the assertion on
-                // `first`), so that `LANES / 4` from `row` on are in the column's 64; `out` has
-                // `COLUMNS` columns.
+                // SAFETY: `LANES / 4` rows from `row` on are in the column's `ROWS`.
                 unsafe {
-                    let at = out.as_mut_ptr().add(column * TILE_ROWS + first * STRIPE_ROWS + row);
-                    let sum = v.accumulate(v.load_floats(at), integers, weight_scales, scales[column]);
-                    v.store_floats(at, sum);
+                    let at = sums[column].as_mut_ptr().add(row);
+                    v.store_floats(at, v.accumulate(v.load_floats(at), integers, weight_scales, scales[column]));
                 }
             }
         }
