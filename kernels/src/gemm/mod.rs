@@ -39,6 +39,7 @@ use std::ops::Range;
 use crate::{granularity::TILE_ROWS, packed::PackedMatrix};
 
 mod batch;
+pub mod check;
 mod registry;
 mod tile;
 

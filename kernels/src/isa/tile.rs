@@ -44,7 +44,7 @@
 use super::{
     Body, Vector,
     panel::{MAX_FIELD, MAX_STEPS, Panel, STEP, STRIPES},
-    prefetch_second_here,
+    prefetch, prefetch_second_here,
 };
 use crate::{
     format::PairFormat,
@@ -210,6 +210,8 @@ unsafe fn integers<V: Vector, const COLUMNS: usize>(
                 // SAFETY: `step < steps`: the caller's obligation.
                 *weights = unsafe { v.load(fields.add(step * STEP + vector * V::LANES).cast()) };
             }
+            // The next block's, one line or less a step.
+            prefetch(values.wrapping_add((step + steps) * gemm::STEP).cast());
             for column in 0..COLUMNS {
                 // SAFETY: `step < steps` and `column < COLUMNS`: the caller's obligation.
                 let four = unsafe { v.load_four(values.add(step * gemm::STEP + column * 4)) };
