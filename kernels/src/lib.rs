@@ -1,4 +1,5 @@
-//! Kernels for 3-, 3.5- and 4-bit weights on CPUs: matrix times vector, every optimization an axis.
+//! Kernels for 3-, 3.5- and 4-bit weights on CPUs: matrix times vector, every optimization an axis,
+//! and matrix times many vectors ([`gemm`]).
 //!
 //! A [`Format`] says which numbers exist, a [`Layout`] how their codes lie in memory, an [`Unpack`]
 //! strategy how fields become integers, an [`Isa`] which vector operations there are, and

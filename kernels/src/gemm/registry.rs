@@ -15,13 +15,13 @@ use super::Tile;
 use crate::{
     error::Missing,
     format::{Format, PairFormat, W3, W3p5, W4},
-    isa::{Isa, scalar},
+    isa::{Isa, scalar, tile::Workspace},
     layout::Layout,
     level::{Level, UnknownLevel},
 };
 
 /// A compiled kernel: products of one tile.
-pub(crate) type TileFn = fn(&mut Tile<'_>);
+pub(crate) type TileFn = fn(&mut Tile<'_>, &mut Workspace);
 
 static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
     let mut kernels = Vec::new();

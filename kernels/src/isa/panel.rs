@@ -42,13 +42,13 @@ pub(crate) struct Panel {
     scales: [f32; ROWS],
 }
 
-impl Panel {
-    /// A panel of no weights.
-    #[inline(always)]
-    pub(crate) fn new() -> Self {
+impl Default for Panel {
+    fn default() -> Self {
         Self { fields: [0; MAX_STEPS * STEP], scales: [0.0; ROWS] }
     }
+}
 
+impl Panel {
     /// `(steps, rows, 4)` weights, each plus [`PANEL_BIAS`].
     #[inline(always)]
     pub(crate) fn fields(&self) -> &[u8; MAX_STEPS * STEP] {

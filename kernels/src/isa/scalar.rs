@@ -6,7 +6,7 @@
 //! loop: `unroll 1` is one pair an iteration on one accumulator, `unroll 4` four pairs
 //! (eight weights) on four.
 
-use super::prefetch;
+use super::{prefetch, tile::Workspace};
 use crate::{
     activations::HALF,
     block::Block,
@@ -155,7 +155,7 @@ fn each_pair<F: PairFormat>(codes: &[u8], lane: usize, mut each: impl FnMut(usiz
 }
 
 /// Products of a tile (`rows16`): a segment of a row is unpacked once for all columns.
-pub(crate) fn tile<F: PairFormat>(tile: &mut Tile<'_>) {
+pub(crate) fn tile<F: PairFormat>(tile: &mut Tile<'_>, _: &mut Workspace) {
     let batch = tile.batch();
     for row in 0..tile.stripes() * STRIPE_ROWS {
         let (stripe, lane) = (row / STRIPE_ROWS, row % STRIPE_ROWS);
