@@ -30,15 +30,14 @@
 //! ```
 //!
 //! 1. *Operands are loaded once for many products.* A step of AVX-512 is 2 loads of weights and 12
-//!    broadcasts for 24 dot products. The loop alone reaches 95 % of the peak from registers; with 8
-//!    columns it is 84 %, because sixteen sums barely hide a latency of five cycles, and four vectors by
-//!    six columns are no better but leave a wider rest of 128 columns.
+//!    broadcasts for 24 dot products, whose sums hide a latency of five cycles. Two vectors by 8
+//!    columns were 2 % slower with 128 columns and 5 % with 8; four by 6 were the same.
 //! 2. *f32 sums lie in a buffer of their own between segments*; registers hold only integers. In the output
-//!    they would straddle cache lines, which cost 3 %. A sum's part of the canonical order is four
+//!    they would straddle cache lines, which cost 2 or 3 %. A sum's part of the canonical order is four
 //!    vector operations for each 32 dot products of a full segment: 89 % of the peak are left.
 //! 3. *The bias is in the first integer.* `−PANEL_BIAS · Σ x` comes with the batch.
 //! 4. *What comes next is asked for.* The next block's activations, a line a step, come from the
-//!    second-level cache (71 → 76 % of the peak at 128 columns of 8192 × 8192); the next segment's codes
+//!    second-level cache (5 % faster with 128 columns of 8192 × 8192); the next segment's codes
 //!    from memory, a few lines for each 12 columns, because all at once they would fill the line buffers
 //!    that activations wait for.
 //! 5. *AVX2 sums in 16 bits* and widens after eight steps, the last one at which no sum can
