@@ -112,12 +112,29 @@ impl<F: PairFormat, V: Vector> Body<V> for Products<'_, '_, F> {
             sums[..columns.len()].fill([0.0; ROWS]);
             for segment in 0..tile.segments() {
                 panel.fill::<F, V>(v, tile, first, segment);
-                all_columns(v, tile, panel, sums, first, segment);
+                v.enter(Multiply { tile, panel, sums, first, segment });
             }
             for (column, sums) in columns.clone().zip(sums.iter()) {
                 tile.out(column)[first * STRIPE_ROWS..][..ROWS].copy_from_slice(sums);
             }
         }
+    }
+}
+
+/// Multiplies a panel, as a body of its own: all formats share one compiled function, so that none
+/// can meet worse registers than another.
+struct Multiply<'a, 'b> {
+    tile: &'a Tile<'b>,
+    panel: &'a Panel,
+    sums: &'a mut [[f32; ROWS]; CHUNK],
+    first: usize,
+    segment: usize,
+}
+
+impl<V: Vector> Body<V> for Multiply<'_, '_> {
+    #[inline(always)]
+    fn run(self, v: V) {
+        all_columns(v, self.tile, self.panel, self.sums, self.first, self.segment);
     }
 }
 
