@@ -1,8 +1,8 @@
 //! One matrix times many vectors: prefill.
 //!
 //! A GEMV reads every weight for one column and waits for memory; with many columns the same
-//! weights, unpacked once, are multiplied as fast as a core can: from two columns on, one product
-//! takes less time than two of GEMV. Kernels exist for the layout
+//! weights, unpacked once, are multiplied as fast as a core can: from three columns on, one product
+//! takes less time than as many of GEMV. Kernels exist for the layout
 //! `rows16` and are a registry of their own ([`kernels`]): `gemm/<format>/rows16/<isa>`. In each column
 //! every one of them gives the bits of [`reference::gemv`](crate::reference::gemv).
 //!
