@@ -37,13 +37,13 @@ pub const SHAPES: &[(usize, usize)] = &[
 ];
 
 /// What is written around outputs; any other value there afterwards is a stray store.
-const CANARY: f32 = -1.234_567_9e30;
+pub(crate) const CANARY: f32 = -1.234_567_9e30;
 
 /// Runs of a kernel on each case: every prefetch with both epilogues.
 const RUNS: usize = 2 * Prefetch::ALL.len();
 
 /// Canaries on either side of an output.
-const MARGIN: usize = 16;
+pub(crate) const MARGIN: usize = 16;
 
 /// What became of one kernel.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,11 +75,11 @@ pub struct Mismatch {
 }
 
 /// A problem with the answer that every kernel of its format must give.
-struct Case {
-    label: String,
-    matrix: QuantizedMatrix,
-    x: Vec<f32>,
-    expected: Vec<f32>,
+pub(crate) struct Case {
+    pub(crate) label: String,
+    pub(crate) matrix: QuantizedMatrix,
+    pub(crate) x: Vec<f32>,
+    pub(crate) expected: Vec<f32>,
 }
 
 /// Codes and activations of a case.
@@ -97,7 +97,7 @@ enum Fill {
 const FILLS: [Fill; 4] = [Fill::Random, Fill::Lowest, Fill::Highest, Fill::Tiny];
 
 /// The cases of one format; building them costs far more than running a kernel on them.
-pub struct Cases(Vec<Case>);
+pub struct Cases(pub(crate) Vec<Case>);
 
 impl Cases {
     /// Every shape, fill and granularity for `format`, from `seed`.

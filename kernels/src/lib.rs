@@ -1,4 +1,5 @@
-//! Kernels for 3-, 3.5- and 4-bit weights on CPUs: matrix times vector, every optimization an axis.
+//! Kernels for 3-, 3.5- and 4-bit weights on CPUs: matrix times vector, every optimization an axis,
+//! and matrix times many vectors ([`gemm`]).
 //!
 //! A [`Format`] says which numbers exist, a [`Layout`] how their codes lie in memory, an [`Unpack`]
 //! strategy how fields become integers, an [`Isa`] which vector operations there are, and
@@ -38,6 +39,7 @@ mod block;
 pub mod check;
 mod error;
 pub mod format;
+pub mod gemm;
 mod gemv;
 mod granularity;
 #[allow(unsafe_code)]
@@ -58,6 +60,7 @@ mod variant;
 pub use activations::Activations;
 pub use error::{Missing, NonFinite, QuantizeError};
 pub use format::Format;
+pub use gemm::{ActivationBatch, GemmJob};
 pub use gemv::{GemvJob, Output, PREFETCH_DISTANCE, Prefetch, Scratch, TILE_BUFFER};
 pub use granularity::{Granularity, MAX_SEGMENT, TILE_ROWS};
 pub use isa::Isa;

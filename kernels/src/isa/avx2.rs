@@ -58,6 +58,7 @@ impl Vector for Avx2 {
     const LANES: usize = Isa::Avx2.vector_bytes();
     const MAX_FIELD: u32 = 129;
     const MAX_NARROW: u32 = 129;
+    const COLUMNS: usize = 4;
     type Bytes = __m256i;
     type Ints = __m256i;
     type Narrow = __m256i;
@@ -106,6 +107,12 @@ impl Vector for Avx2 {
             let odd = _mm256_mullo_epi16(odd, words(&spread.factors[1]));
             _mm256_or_si256(even, _mm256_and_si256(odd, _mm256_set1_epi16(0xff00u16 as i16)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, at: *mut u8, x: __m256i) {
+        // SAFETY: `self` proves AVX2; writability is the caller's obligation.
+        unsafe { _mm256_storeu_si256(at.cast(), x) }
     }
 
     #[inline(always)]
@@ -217,6 +224,11 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    fn begin(self, start: i32) -> (__m256i, __m256i) {
+        (self.fill(start), self.zero())
+    }
+
+    #[inline(always)]
     fn dot_narrow(self, acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x)) }
@@ -238,6 +250,12 @@ impl Vector for Avx2 {
     fn zero_floats(self) -> __m256 {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(self, at: *const f32) -> __m256 {
+        // SAFETY: `self` proves AVX2; readability is the caller's obligation.
+        unsafe { _mm256_loadu_ps(at) }
     }
 
     #[inline(always)]

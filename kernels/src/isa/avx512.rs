@@ -41,6 +41,7 @@ impl Vector for Avx512 {
     const LANES: usize = Isa::Avx512.vector_bytes();
     const MAX_FIELD: u32 = 255;
     const MAX_NARROW: u32 = u32::MAX;
+    const COLUMNS: usize = 12;
     type Bytes = __m512i;
     type Ints = __m512i;
     type Narrow = __m512i;
@@ -84,6 +85,12 @@ impl Vector for Avx512 {
             let units = _mm512_permutexvar_epi8(_mm512_loadu_si512(units.as_ptr().cast()), bytes);
             _mm512_multishift_epi64_epi8(_mm512_set1_epi64(offsets), units)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, at: *mut u8, x: __m512i) {
+        // SAFETY: `self` proves AVX-512; writability is the caller's obligation.
+        unsafe { _mm512_storeu_si512(at.cast(), x) }
     }
 
     #[inline(always)]
@@ -194,6 +201,11 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn begin(self, start: i32) -> (__m512i, __m512i) {
+        (self.zero(), self.fill(start))
+    }
+
+    #[inline(always)]
     fn dot_narrow(self, acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         // SAFETY: `self` proves VNNI.
         unsafe { _mm512_dpbusd_epi32(acc, w, x) }
@@ -215,6 +227,12 @@ impl Vector for Avx512 {
     fn zero_floats(self) -> __m512 {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn load_floats(self, at: *const f32) -> __m512 {
+        // SAFETY: `self` proves AVX-512; readability is the caller's obligation.
+        unsafe { _mm512_loadu_ps(at) }
     }
 
     #[inline(always)]

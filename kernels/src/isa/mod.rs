@@ -20,11 +20,13 @@ use crate::{
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+mod panel;
 pub(crate) mod peak;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
 pub(crate) mod stripes;
+pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -128,6 +130,8 @@ pub trait Vector: Copy + 'static {
     const MAX_FIELD: u32;
     /// Largest field of [`dot_narrow`](Self::dot_narrow), times its calls, before sums must be widened.
     const MAX_NARROW: u32;
+    /// Columns of a register tile of GEMM, at most a block of the batch.
+    const COLUMNS: usize;
     /// Bytes, signed or not.
     type Bytes: Copy;
     /// `LANES / 4` 32-bit integers.
@@ -153,6 +157,11 @@ pub trait Vector: Copy + 'static {
     /// # Safety
     /// `LANES` bytes from `at` are readable.
     unsafe fn load_pairs(self, at: *const u8, stride: u32) -> Self::Bytes;
+    /// Writes `LANES` bytes.
+    ///
+    /// # Safety
+    /// `LANES` bytes from `at` are writable.
+    unsafe fn store(self, at: *mut u8, x: Self::Bytes);
     /// Every byte `value`. `vpbroadcastb`.
     fn splat(self, value: u8) -> Self::Bytes;
     /// `table` in each 16-byte lane. `vbroadcasti128`.
@@ -190,6 +199,8 @@ pub trait Vector: Copy + 'static {
 
     /// Zeros.
     fn zero_narrow(self) -> Self::Narrow;
+    /// A sum that begins at `start`, in whichever of its parts costs nothing.
+    fn begin(self, start: i32) -> (Self::Ints, Self::Narrow);
     /// `acc` plus the products of unsigned `w` and signed `x` (at least −127). `vpdpbusd`, or
     /// `vpmaddubsw` + `vpaddw`.
     fn dot_narrow(self, acc: Self::Narrow, w: Self::Bytes, x: Self::Bytes) -> Self::Narrow;
@@ -199,6 +210,11 @@ pub trait Vector: Copy + 'static {
     fn fill(self, value: i32) -> Self::Ints;
     /// Zeros.
     fn zero_floats(self) -> Self::Floats;
+    /// `LANES / 4` f32 from `at`.
+    ///
+    /// # Safety
+    /// `LANES` bytes from `at` are readable.
+    unsafe fn load_floats(self, at: *const f32) -> Self::Floats;
     /// The f32 values of `LANES / 4` f16 from `at`. `vcvtph2ps`.
     ///
     /// # Safety

@@ -6,13 +6,15 @@
 //! loop: `unroll 1` is one pair an iteration on one accumulator, `unroll 4` four pairs
 //! (eight weights) on four.
 
-use super::prefetch;
+use super::{prefetch, tile::Workspace};
 use crate::{
     activations::HALF,
     block::Block,
     format::PairFormat,
+    gemm::{self, BLOCK, Tile},
     granularity::MAX_SEGMENT,
     layout::{PairLayout, STRIPE_ROWS, Unit, VECTOR, VECTOR_PAIRS},
+    scale,
     unpack::{ScalarUnpack, mask},
 };
 
@@ -126,33 +128,73 @@ pub(crate) fn stripes<F: PairFormat, const PREFETCH: bool>(block: &mut Block<'_>
 /// Σ (a + BIAS)·x + Σ (B_STEP·b + BIAS)·x of one row of a segment.
 #[inline(always)]
 fn lane_sum<F: PairFormat>(codes: &[u8], values: &[i8], lane: usize) -> i32 {
-    let pair_bits = F::A_BITS + F::B_BITS;
-    let unit = Unit::of(pair_bits);
+    let unit = Unit::of(F::A_BITS + F::B_BITS);
     let (even, odd) = values.split_at(HALF);
     let pairs = unit.codes * VECTOR_PAIRS;
     let operands = even.chunks_exact(pairs).zip(odd.chunks_exact(pairs));
-    // The remainder tells the compiler what every caller knows: no index below leaves its slice.
-    let first = lane % STRIPE_ROWS * VECTOR_PAIRS;
     let mut acc = 0;
     for (vectors, (even, odd)) in codes.chunks_exact(unit.stored * VECTOR).zip(operands) {
-        let mut add = |code: u32, pair: usize| {
-            let code = opaque(code as i32) as u32;
-            let a = (code >> F::B_BITS & mask(F::A_BITS)) as i32;
-            let b = (code & mask(F::B_BITS)) as i32;
+        each_pair::<F>(vectors, lane, |pair, a, b| {
             acc = opaque(acc + a * i32::from(even[pair]));
             acc = opaque(acc + F::B_STEP * b * i32::from(odd[pair]));
-        };
-        for byte in 0..VECTOR_PAIRS {
-            let mut hidden = 0;
-            for vector in 0..unit.stored {
-                let code = u32::from(vectors[vector * VECTOR + first + byte]);
-                hidden |= (code >> pair_bits) << (vector as u32 * (8 - pair_bits));
-                add(code, vector * VECTOR_PAIRS + byte);
+        });
+    }
+    acc
+}
+
+/// Each pair of one row in the vectors of a unit: its number in the unit, and its unsigned fields.
+#[inline(always)]
+fn each_pair<F: PairFormat>(vectors: &[u8], lane: usize, mut each: impl FnMut(usize, i32, i32)) {
+    let pair_bits = F::A_BITS + F::B_BITS;
+    let unit = Unit::of(pair_bits);
+    // The remainder tells the compiler what every caller knows: no index below leaves its slice.
+    let first = lane % STRIPE_ROWS * VECTOR_PAIRS;
+    let mut fields = |code: u32, pair: usize| {
+        let code = opaque(code as i32) as u32;
+        each(pair, (code >> F::B_BITS & mask(F::A_BITS)) as i32, (code & mask(F::B_BITS)) as i32);
+    };
+    for byte in 0..VECTOR_PAIRS {
+        let mut hidden = 0;
+        for vector in 0..unit.stored {
+            let code = u32::from(vectors[vector * VECTOR + first + byte]);
+            hidden |= (code >> pair_bits) << (vector as u32 * (8 - pair_bits));
+            fields(code, vector * VECTOR_PAIRS + byte);
+        }
+        if unit.codes > unit.stored {
+            fields(hidden, unit.stored * VECTOR_PAIRS + byte);
+        }
+    }
+}
+
+/// Products of a tile (`rows16`): a segment of a row is unpacked once for all columns.
+pub(crate) fn tile<F: PairFormat>(tile: &mut Tile<'_>, _: &mut Workspace) {
+    let batch = tile.batch();
+    for row in 0..tile.stripes() * STRIPE_ROWS {
+        let (stripe, lane) = (row / STRIPE_ROWS, row % STRIPE_ROWS);
+        for segment in 0..tile.segments() {
+            // In the order of the batch: four members *a*, four members *b*, …
+            let mut weights = [0; MAX_SEGMENT];
+            let unit = Unit::of(F::A_BITS + F::B_BITS);
+            for (n, vectors) in tile.codes(stripe, segment).chunks_exact(unit.stored * VECTOR).enumerate() {
+                each_pair::<F>(vectors, lane, |pair, a, b| {
+                    let vector = n * unit.codes + pair / VECTOR_PAIRS;
+                    let at = vector * 2 * VECTOR_PAIRS + pair % VECTOR_PAIRS;
+                    weights[at] = a - F::BIAS;
+                    weights[at + VECTOR_PAIRS] = F::B_STEP * b - F::BIAS;
+                });
             }
-            if unit.codes > unit.stored {
-                add(hidden, unit.stored * VECTOR_PAIRS + byte);
+            let weight_scale = scale::to_f32(tile.weight_scales(stripe, segment)[lane]);
+            for column in tile.columns() {
+                let values = &batch.values(segment, column)[column % BLOCK * VECTOR_PAIRS..];
+                let mut integer = 0;
+                for (step, weights) in weights.chunks_exact(VECTOR_PAIRS).take(tile.steps()).enumerate() {
+                    for (weight, value) in weights.iter().zip(&values[step * gemm::STEP..]) {
+                        integer = opaque(integer + weight * i32::from(*value));
+                    }
+                }
+                let term = integer as f32 * (weight_scale * batch.scales(segment, column)[0]);
+                tile.out(column)[row] += term;
             }
         }
     }
-    acc
 }
