@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# Rebuilds the derived files of every committed run, and the tables in README.md from the main one.
+# Rebuilds the derived files of every committed run, and the tables in README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for reference in results/*/reference; do
   [ -f "$reference/manifest.json" ] || continue
-  if [ "$reference" = results/ablation/reference ]; then
-    cargo run --release -- report "$reference" --splice README.md
-  else
-    cargo run --release -- report "$reference"
-  fi
+  case "$reference" in
+    results/ablation/* | results/roofline/*) cargo run --release -- report "$reference" --splice README.md ;;
+    *) cargo run --release -- report "$reference" ;;
+  esac
 done

@@ -144,6 +144,19 @@ fn what_cannot_be_measured_is_kept_with_its_reason() {
     assert!(plan.infeasible[0].reason.contains("command line"));
 }
 
+#[test]
+fn what_means_nothing_on_a_matrix_alone_is_infeasible() {
+    let text = HEAD.replace("model = \"builtin\"\nprompt = \"?\"", "matrix = { rows = 64, cols = 64 }");
+    let steps: String = ["epilogue = \"fused\"", "activations = \"cached\"", "unroll = \"u4\""]
+        .map(|set| format!("[[design.step]]\nset = {{ {set} }}\n"))
+        .concat();
+    let design = format!("name = \"d\"\ntitle = \"?\"\nkind = \"add-one-in\"\nfrom = \"base\"\n{steps}");
+    let plan = plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{design}"), false, &|_| true);
+    assert_eq!(plan.designs[0].contrasts.len(), 1);
+    let reasons: Vec<&str> = plan.infeasible.iter().map(|point| point.reason.as_str()).collect();
+    assert!(reasons.len() == 2 && reasons.iter().all(|reason| reason.contains("a matrix alone")), "{reasons:?}");
+}
+
 /// The widest instruction set differs between CPUs: a step to where the arm already is cannot be
 /// measured on this one, and is no mistake.
 #[test]

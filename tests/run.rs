@@ -319,6 +319,21 @@ fn a_run_is_written_reported_and_protected() {
     assert_refused(&place.run(&["--quick", "--resume", "out"]), &parts);
 }
 
+#[test]
+fn a_matrix_alone_is_measured_beside_its_roof() {
+    let matrix = "matrix = { rows = 80, cols = 300 }\nresidency = \"cache\"";
+    let place = Place::new(&SPEC.replace("model = \"builtin\"\nprompt = \"Once\"", matrix));
+    let output = place.run(&["--quick", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let samples = fs::read_to_string(place.out().join("samples.csv")).unwrap();
+    assert!(samples.contains(",kernel_time,ns/product,") && !samples.contains("latency"), "{samples}");
+    let table = |name: &str| fs::read_to_string(place.out().join("tables").join(name)).unwrap();
+    // Eighty rows of 300 weights in three segments of 64 bytes and a scale each.
+    assert!(table("matrices.md").contains(&format!("{:.3}", 8.0 * 3.0 * 66.0 / 300.0)), "{}", table("matrices.md"));
+    assert!(table("fastest.md").contains("| scalar | – |"), "{}", table("fastest.md"));
+    assert!(!place.out().join("tables/claims.md").exists());
+}
+
 /// Enough blocks to be stopped in the middle.
 fn longer() -> String {
     SPEC.replace("quick_blocks = 2", "quick_blocks = 8").replace("tokens = 2", "tokens = 24")

@@ -6,7 +6,8 @@ use miette::{Diagnostic, Result};
 use rayon::prelude::*;
 use septet_kernels::{
     Format, Kernel, Level,
-    check::{Cases, Mismatch, Outcome, check},
+    check::{self, Cases, Mismatch, Outcome},
+    gemm::{self, check::GemmCases},
     registry,
 };
 use thiserror::Error;
@@ -37,15 +38,24 @@ enum NothingChecked {
 /// Checks the selection; passes only if something was checked and nothing differs.
 pub fn run(args: &Args) -> Result<Exit> {
     let selection = args.select.compiled()?;
-    let selected: Vec<&Kernel> = registry::kernels().iter().filter(|k| selection.holds(k.variant)).collect();
-    if selected.is_empty() {
+    let products: Vec<&Kernel> = registry::kernels().iter().filter(|k| selection.holds(k.variant)).collect();
+    let batched: Vec<&gemm::Kernel> = gemm::kernels().iter().filter(|k| selection.holds_batched(k.variant)).collect();
+    if products.is_empty() && batched.is_empty() {
         return Err(NothingChecked::Empty.into());
     }
     let mut tally = Tally::default();
     for &format in Format::ALL {
-        let kernels: Vec<&Kernel> = selected.iter().copied().filter(|k| k.variant.format == format).collect();
-        if !kernels.is_empty() {
-            check_format(format, &kernels, args.seed, &mut tally)?;
+        let of_format: Vec<&Kernel> = products.iter().copied().filter(|k| k.variant.format == format).collect();
+        if !of_format.is_empty() {
+            let cases = Cases::new(format, args.seed);
+            let check = |kernel: &&Kernel| (kernel.variant.to_string(), check::check(kernel, &cases));
+            tally.take("gemv", format, of_format.par_iter().map(check).collect())?;
+        }
+        let of_format: Vec<&gemm::Kernel> = batched.iter().copied().filter(|k| k.variant.format == format).collect();
+        if !of_format.is_empty() {
+            let cases = GemmCases::new(format, args.seed);
+            let check = |kernel: &&gemm::Kernel| (kernel.variant.to_string(), gemm::check::check(kernel, &cases));
+            tally.take("gemm", format, of_format.par_iter().map(check).collect())?;
         }
     }
     let Tally { checked, failed, .. } = tally;
@@ -73,47 +83,46 @@ impl Tally {
         let total: usize = self.skipped.values().sum();
         if reasons.is_empty() { total.to_string() } else { format!("{total} ({})", reasons.join("; ")) }
     }
-}
 
-fn check_format(format: Format, kernels: &[&Kernel], seed: u64, tally: &mut Tally) -> Result<()> {
-    let cases = Cases::new(format, seed);
-    let outcomes: Vec<Outcome> = kernels.par_iter().map(|kernel| check(kernel, &cases)).collect();
-    let (mut equal, mut skipped, mut failures) = (0, 0, String::new());
-    let (mut fewest, mut most, mut without) = (usize::MAX, 0, 0);
-    for (kernel, outcome) in kernels.iter().zip(outcomes) {
-        match outcome {
-            Outcome::Equal { cases, not_offered } => {
-                equal += 1;
-                (fewest, most, without) = (fewest.min(cases), most.max(cases), without.max(not_offered));
-            }
-            Outcome::Skipped(reason) => {
-                skipped += 1;
-                *tally.skipped.entry(reason).or_default() += 1;
-            }
-            Outcome::Failed(mismatch) => {
-                tally.failed += 1;
-                failures += &describe(kernel, &mismatch);
+    /// Counts and prints what became of the kernels of an operation and format, each with its name.
+    fn take(&mut self, operation: &str, format: Format, outcomes: Vec<(String, Outcome)>) -> Result<()> {
+        let kernels = outcomes.len();
+        let (mut equal, mut skipped, mut failures) = (0, 0, String::new());
+        let (mut fewest, mut most, mut without) = (usize::MAX, 0, 0);
+        for (name, outcome) in outcomes {
+            match outcome {
+                Outcome::Equal { cases, not_offered } => {
+                    equal += 1;
+                    (fewest, most, without) = (fewest.min(cases), most.max(cases), without.max(not_offered));
+                }
+                Outcome::Skipped(reason) => {
+                    skipped += 1;
+                    *self.skipped.entry(reason).or_default() += 1;
+                }
+                Outcome::Failed(mismatch) => {
+                    self.failed += 1;
+                    failures += &describe(&name, &mismatch);
+                }
             }
         }
+        self.checked += kernels - skipped;
+        let each = match (equal, without) {
+            (0, _) => String::new(),
+            (_, 0) => format!(", each in {most} cases"),
+            // A layout may not be offered under every granularity.
+            _ => format!(", each in {fewest} to {most} cases ({without} not offered in their layout)"),
+        };
+        print(&format!("{operation} {format:5} {equal} of {kernels} kernels equal{each}\n{failures}"))?;
+        Ok(())
     }
-    tally.checked += kernels.len() - skipped;
-    let each = match (equal, without) {
-        (0, _) => String::new(),
-        (_, 0) => format!(", each in {most} cases"),
-        // A layout may not be offered under every granularity.
-        _ => format!(", each in {fewest} to {most} cases ({without} not offered in their layout)"),
-    };
-    print(&format!("{format:5} {equal} of {} kernels equal{each}\n{failures}", kernels.len()))?;
-    Ok(())
 }
 
-fn describe(kernel: &Kernel, mismatch: &Mismatch) -> String {
+fn describe(name: &str, mismatch: &Mismatch) -> String {
     let Mismatch { case, row, found, expected } = mismatch;
     let at = row.map_or_else(|| "outside of the output".to_owned(), |row| format!("row {row}"));
     let bits = |x: &f32| format!("{x:e} ({:#010x})", x.to_bits());
     format!(
-        "  {} differs\n    case      {case}\n    at        {at}\n    found     {}\n    expected  {}\n",
-        kernel.variant,
+        "  {name} differs\n    case      {case}\n    at        {at}\n    found     {}\n    expected  {}\n",
         bits(found),
         bits(expected),
     )
@@ -126,7 +135,7 @@ mod tests {
     #[test]
     fn a_failure_names_case_row_found_and_expected() {
         let mismatch = Mismatch { case: "65×172 g128 Random".to_owned(), row: Some(64), found: 1.0, expected: -1.5 };
-        let text = describe(&registry::kernels()[0], &mismatch);
+        let text = describe("gemv/w4/dense/branch/u1/scalar", &mismatch);
         for part in [
             "gemv/w4/dense/branch/u1/scalar differs",
             "65×172 g128 Random",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use miette::IntoDiagnostic;
-use septet_kernels::{Variant, registry};
+use septet_kernels::{Variant, gemm, registry};
 use serde::Serialize;
 
 use super::{
@@ -82,10 +82,14 @@ impl Listing {
             let unavailable = kernel.bind().err().map(|missing| missing.to_string());
             KernelRow { name: kernel.variant.to_string(), unavailable }
         });
+        let batched = gemm::kernels().iter().filter(|kernel| selection.holds_batched(kernel.variant)).map(|kernel| {
+            let unavailable = kernel.bind().err().map(|missing| missing.to_string());
+            KernelRow { name: kernel.variant.to_string(), unavailable }
+        });
         let infeasible = Variant::product().filter(|variant| selection.holds(*variant)).filter_map(|variant| {
             variant.infeasible().map(|reason| InfeasibleRow { name: variant.to_string(), reason })
         });
-        Self { axes: axes.collect(), kernels: kernels.collect(), infeasible: infeasible.collect() }
+        Self { axes: axes.collect(), kernels: kernels.chain(batched).collect(), infeasible: infeasible.collect() }
     }
 
     fn text(&self) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use miette::Diagnostic;
-use septet_kernels::{Level, Variant};
+use septet_kernels::{Level, Unpack, Variant, gemm};
 use thiserror::Error;
 
 use crate::{
@@ -69,6 +69,12 @@ impl Selection {
     pub fn keeps(&self, arm: &Arm) -> bool {
         let factors = arm.factors();
         self.0.iter().all(|(axis, chosen)| factors.get(*axis).is_some_and(|level| chosen.contains(&level.as_str())))
+    }
+
+    /// Whether the kernel for many columns lies in the selection: of the other axes it has one level.
+    pub fn holds_batched(&self, variant: gemm::Variant) -> bool {
+        let gemm::Variant { format, isa } = variant;
+        self.allows(format) && self.allows(isa) && self.allows(variant.layout()) && self.allows(Unpack::BitParallel)
     }
 
     /// Whether the point lies in the selection; `format=mixed` selects the formats that it chooses among.
@@ -148,7 +154,7 @@ fn list_axes(of: impl Fn(&Axis) -> bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use septet_kernels::{Isa, Unpack};
+    use septet_kernels::Isa;
 
     use super::*;
 

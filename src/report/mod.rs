@@ -19,7 +19,7 @@ pub mod text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::plan::DesignKind;
+use crate::plan::{DesignKind, Source};
 use crate::record::{CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
 use analysis::Analysis;
 pub use error::ReportError;
@@ -86,9 +86,13 @@ impl Report {
         Ok(ReportSummary { files: writer.files, torn: self.torn.clone() })
     }
 
-    /// The tables that a README shows, by the name of their markers: `claims`, and `ladder` (the
-    /// first cumulative design).
+    /// The tables that a README shows, by the name of their markers: of kernels on matrices alone
+    /// `fastest`, of anything else `claims`, and `ladder` (the first cumulative design).
     pub fn headlines(&self) -> Vec<(&'static str, String)> {
+        let workloads = &self.analysis.manifest.plan.workloads;
+        if workloads.iter().all(|workload| matches!(workload.source, Source::Matrix { .. })) {
+            return vec![("fastest", render::markdown(&table::Fastest.build(&self.analysis)))];
+        }
         let claims = table::Claims.build(&self.analysis);
         let ladder = match self.analysis.designs(&[DesignKind::Cumulative]).first() {
             Some(design) => table::ladder(&self.analysis, design),

@@ -5,6 +5,7 @@ mod cell_columns;
 mod claims;
 pub mod combinations;
 mod counters;
+mod fastest;
 mod formats;
 mod ladders;
 mod matrices;
@@ -16,6 +17,7 @@ use super::analysis::Analysis;
 use super::grid::Grid;
 
 pub use claims::Claims;
+pub use fastest::Fastest;
 pub use ladders::ladder;
 
 /// A table of the report. To add one: write its file, and one line in [`TABLES`].
@@ -35,6 +37,7 @@ pub const TABLES: &[&dyn Table] = &[
     &one_factor::OneFactor,
     &combinations::Combinations,
     &formats::Formats,
+    &fastest::Fastest,
     &matrices::Matrices,
     &arms::Arms,
     &counters::Counters,
