@@ -76,7 +76,8 @@ impl Report {
             writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
             writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
         }
-        for chart in FIGURES.iter().flat_map(|figure| figure.charts(analysis)).filter(|chart| !chart.is_empty()) {
+        let pages = FIGURES.iter().flat_map(|figure| figure.charts(analysis)).flat_map(|chart| chart.pages());
+        for chart in pages.filter(|chart| !chart.is_empty()) {
             let name = format!("figures/{}", chart.name);
             writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
             writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
