@@ -26,16 +26,16 @@
 //!    there is of it moves down, the top bits of the next stored vector come on top (a shift and a
 //!    `vpternlogd`). One mask serves all vectors; a mask for each would not fit the registers.
 //! 3. *A vector may be narrower than a stripe.* AVX2 takes a segment twice, once for each eight rows:
-//!    the segment is in L1 by then. Its 16-bit sums are widened only when the next product could overflow them (`Sum`).
+//!    the segment is in L1 by then. Its 16-bit sums are widened only when the next product could
+//!    overflow them (`Sum`).
 //! 4. *Several stripes at a time* share the broadcasts, and each is a stream of its own: hardware
-//!    prefetchers that follow several streams fetch more at once. On a Xeon (8192 × 8192 septets, one
-//!    thread, share of the read bandwidth) one stripe reached 0.63 without software prefetch and 0.87
-//!    with it, four 0.75 and 0.95.
+//!    prefetchers that follow several streams fetch more at once. What this and the software prefetch
+//!    are worth stands in `results/roofline/reference/tables/matrices.md`.
 //! 5. *Each line of the codes is asked for once, beside the load of another.* All of a segment's
 //!    prefetches in one place would fill the line buffers that its own loads wait for. They go to the
-//!    second-level cache: into the first they were slower at every distance from 512 bytes to 8 KiB
-//!    (four stripes at 2 KiB: 0.91 against 0.95). The distance is shared by the streams: 8 KiB for one
-//!    stripe and 2 KiB for each of four were best. Scales are asked for once a segment.
+//!    second-level cache: into the first they were slower on a Xeon at every distance from 512 bytes to
+//!    8 KiB. The distance is shared by the streams, because 8 KiB ahead was best for one stripe and 1 to
+//!    2 KiB for each of four. Scales are asked for once a segment.
 //! 6. *Scales lie apart.* Codes then keep their cache lines, and no load straddles two.
 //!
 //! The integers cannot overflow: a lane sees 4 products of each of at most 16 code vectors of a
