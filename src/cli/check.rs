@@ -106,11 +106,12 @@ impl Tally {
             }
         }
         self.checked += kernels - skipped;
+        let cases = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
         let each = match (equal, without) {
             (0, _) => String::new(),
-            (_, 0) => format!(", each in {most} cases"),
+            (_, 0) => format!(", each in {cases} cases"),
             // A layout may not be offered under every granularity.
-            _ => format!(", each in {fewest} to {most} cases ({without} not offered in their layout)"),
+            _ => format!(", each in {cases} cases ({without} not offered in their layout)"),
         };
         print(&format!("{operation} {format:5} {equal} of {kernels} kernels equal{each}\n{failures}"))?;
         Ok(())
