@@ -57,6 +57,20 @@ fn compared<'a>(plan: &Plan, contrasts: impl IntoIterator<Item = &'a Contrast>) 
     contrasts.into_iter().map(|c| [c.step.clone(), arm(&c.arm), arm(&c.reference)]).collect()
 }
 
+/// A workload on each number of threads has a name and a title for each, and designs name all of them at once.
+#[test]
+fn threads_each_is_a_workload_for_each_number() {
+    let text = format!(
+        "{}\n[[design]]\nname = \"d\"\ntitle = \"?\"\nkind = \"null\"\nfrom = \"base\"\nworkloads = [\"tiny\"]",
+        HEAD.replace("threads = 1", "threads = \"each\"")
+    );
+    let plan = plan_of(Path::new("spec.toml"), &text, false, &|_| true);
+    let named: Vec<_> = plan.workloads.iter().map(|w| (w.name.as_str(), w.title.as_str(), w.threads)).collect();
+    assert_eq!(named, [("tiny-1t", "?, 1 thread", 1), ("tiny-2t", "?, 2 threads", 2)]);
+    let workloads: Vec<&str> = plan.designs[0].contrasts.iter().map(|c| c.workload.as_str()).collect();
+    assert_eq!(workloads, ["tiny-1t", "tiny-2t"]);
+}
+
 const STEPS: &str = r#"
 [[design.step]]
 set = { unpack = "lut" }

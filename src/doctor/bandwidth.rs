@@ -6,9 +6,10 @@ use septet_kernels::roof::{ReadWay, read};
 
 use super::{
     Ceiling, Effort, Quantity,
-    effort::{passes, seconds, thread_counts},
+    effort::{passes, seconds},
 };
 use crate::{
+    plan::thread_counts,
     pool::ThreadPool,
     runner::machine::{self, Cache},
     stats::summary::median,

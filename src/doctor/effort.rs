@@ -1,4 +1,4 @@
-//! How long is measured, and on how many threads.
+//! How long is measured.
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,6 @@ impl Effort {
     pub fn slice(&self, loops: usize) -> Duration {
         (self.budget / (loops.max(1) * self.repetitions) as u32).clamp(SLICE[0], SLICE[1])
     }
-}
-
-/// Numbers of threads to measure with: all up to 4, then powers of two, and `cores`.
-pub fn thread_counts(cores: usize) -> Vec<usize> {
-    (1..=cores).filter(|&n| n <= 4 || n.is_power_of_two() || n == cores).collect()
 }
 
 /// How often `work` has to be repeated to take about `slice`; this warms up, too.
@@ -54,14 +49,6 @@ pub fn seconds(work: impl FnOnce()) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thread_counts_end_with_all_cores() {
-        assert_eq!(thread_counts(1), [1]);
-        assert_eq!(thread_counts(3), [1, 2, 3]);
-        assert_eq!(thread_counts(8), [1, 2, 3, 4, 8]);
-        assert_eq!(thread_counts(24), [1, 2, 3, 4, 8, 16, 24]);
-    }
 
     #[test]
     fn slices_share_the_budget_within_limits() {

@@ -7,9 +7,9 @@ use septet_kernels::{
 
 use super::{
     Ceiling, Effort, Quantity,
-    effort::{passes, seconds, thread_counts},
+    effort::{passes, seconds},
 };
-use crate::{pool::ThreadPool, runner::machine};
+use crate::{plan::thread_counts, pool::ThreadPool, runner::machine};
 
 /// Iterations of one call: some 10 µs, long beside the call.
 const ITERATIONS: u64 = 2048;

@@ -10,7 +10,9 @@ use std::{collections::BTreeSet, ops::Range};
 use septet_kernels::{Isa, Level};
 use toml::Spanned;
 
-use super::{Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload};
+use super::{
+    Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload, thread_counts,
+};
 use crate::{
     arm::{Arm, AssignError, WIDEST},
     axis::AXES,
@@ -27,6 +29,9 @@ pub const MIN_BLOCKS: u32 = 10;
 /// Longest side of a matrix, exclusive; integer sums are exact up to K = 65,536.
 const MAX_SIDE: usize = 65_537;
 
+/// Most columns of a product, exclusive.
+const MAX_COLUMNS: usize = 1025;
+
 /// Fewest bytes of a matrix's copies in memory: kernels are held to a few percent of the read bandwidth
 /// there, and what other programs leave of a shared cache is unknown.
 const ROTATION: usize = 1 << 30;
@@ -38,7 +43,7 @@ pub struct Options<'a> {
     pub quick: bool,
     /// Keeps the contrasts whose arms all satisfy it.
     pub keep: &'a dyn Fn(&Arm) -> bool,
-    /// Cores that `threads = "all"` stands for.
+    /// Cores that `threads = "all"` stands for, and that `"each"` ends with.
     pub cores: usize,
     /// Distinct copies of so many weights that make them DRAM-resident here, and take at least so many
     /// bytes.
@@ -54,16 +59,19 @@ pub struct Options<'a> {
 pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
     let file = &spec.file;
     check_header(spec)?;
-    let workloads = file
-        .workload
-        .get_ref()
-        .iter()
-        .map(|workload| expand_workload(spec, workload, options))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut workloads = Vec::new();
+    for written in file.workload.get_ref() {
+        for workload in expand_workload(spec, written, options)? {
+            if workloads.iter().any(|(_, other): &(_, Workload)| other.name == workload.name) {
+                let message = format!("a second workload named `{}`", workload.name);
+                return Err(spec.error(written.name.span(), message, None));
+            }
+            workloads.push((written.name.get_ref().as_str(), workload));
+        }
+    }
     if workloads.is_empty() {
         return Err(spec.error(file.workload.span(), "an experiment needs a workload", None));
     }
-    check_unique(spec, file.workload.get_ref().iter().map(|w| &w.name), "workload")?;
     check_unique(spec, file.design.get_ref().iter().map(|d| &d.name), "design")?;
     let blocks = if options.quick { &file.protocol.quick_blocks } else { &file.protocol.blocks };
     let mut expansion = Expansion { spec, options, workloads: &workloads, cells: Vec::new(), infeasible: Vec::new() };
@@ -90,7 +98,7 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
             confidence: *file.protocol.confidence.get_ref(),
             quick: options.quick,
         },
-        workloads,
+        workloads: workloads.into_iter().map(|(_, workload)| workload).collect(),
         cells,
         infeasible,
         designs,
@@ -166,29 +174,39 @@ fn check_unique<'a>(
     Ok(())
 }
 
-fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) -> Result<Workload, SpecError> {
-    let name = workload.name.get_ref().clone();
+/// What a workload in the file stands for: itself, or itself on each number of threads.
+fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) -> Result<Vec<Workload>, SpecError> {
     check_range(spec, &workload.repetitions, 1..10_001, "repetitions")?;
     check_range(spec, &workload.tokens, 1..100_001, "tokens")?;
     if let Some(tokens) = &workload.quick_tokens {
         check_range(spec, tokens, 1..100_001, "quick_tokens")?;
     }
-    let threads = match workload.threads.get_ref() {
-        Threads::Count(count @ 1..=MAX_THREADS) => *count,
-        Threads::Word(word) if word == "all" => options.cores,
-        Threads::Count(_) | Threads::Word(_) => {
-            let found = &spec.text[workload.threads.span()];
-            let message = format!("threads is {found}; valid: 1 to {MAX_THREADS}, or \"all\"");
-            return Err(spec.error(workload.threads.span(), message, None));
-        }
-    };
     let (source, residency, unit) = source(spec, workload, options)?;
     let tokens = match &workload.quick_tokens {
         Some(tokens) if options.quick => *tokens.get_ref(),
         _ => *workload.tokens.get_ref(),
     };
-    let (title, repetitions) = (workload.title.clone(), *workload.repetitions.get_ref());
-    Ok(Workload { name, title, residency, unit: unit.to_owned(), threads, repetitions, tokens, source })
+    let (name, title, unit) = (workload.name.get_ref().clone(), workload.title.clone(), unit.to_owned());
+    let repetitions = *workload.repetitions.get_ref();
+    let one = Workload { name, title, residency, unit, threads: 1, repetitions, tokens, source };
+    Ok(match workload.threads.get_ref() {
+        Threads::Count(threads @ 1..=MAX_THREADS) => vec![Workload { threads: *threads, ..one }],
+        Threads::Word(word) if word == "all" => vec![Workload { threads: options.cores, ..one }],
+        Threads::Word(word) if word == "each" => {
+            let on = |threads| Workload {
+                name: format!("{}-{threads}t", one.name),
+                title: format!("{}, {threads} thread{}", one.title, if threads == 1 { "" } else { "s" }),
+                threads,
+                ..one.clone()
+            };
+            thread_counts(options.cores).into_iter().map(on).collect()
+        }
+        Threads::Count(_) | Threads::Word(_) => {
+            let found = &spec.text[workload.threads.span()];
+            let message = format!("threads is {found}; valid: 1 to {MAX_THREADS}, \"all\", or \"each\"");
+            return Err(spec.error(workload.threads.span(), message, None));
+        }
+    })
 }
 
 /// Where the weights of a workload come from, where they lie, and what one unit of its time is.
@@ -237,13 +255,17 @@ fn source(
             Ok((Source::Shape { preset, layers, copies, seed }, Residency::Dram, "layer_token"))
         }
         (None, None, Some(matrix)) => {
-            let MatrixSpec { rows, cols } = matrix.get_ref();
+            let MatrixSpec { rows, cols, columns } = matrix.get_ref();
             check_range(spec, rows, 1..MAX_SIDE, "rows")?;
             check_range(spec, cols, 1..MAX_SIDE, "cols")?;
+            let columns = columns.as_ref().map_or(Ok(1), |columns| {
+                check_range(spec, columns, 1..MAX_COLUMNS, "columns")?;
+                Ok(*columns.get_ref())
+            })?;
             let (rows, cols) = (*rows.get_ref(), *cols.get_ref());
             let residency = residency.as_ref().map_or(Residency::Dram, |residency| *residency.get_ref());
             let copies = if residency == Residency::Dram { (options.copies)(rows * cols, ROTATION) } else { 1 };
-            Ok((Source::Matrix { rows, cols, copies, seed }, residency, "product"))
+            Ok((Source::Matrix { rows, cols, columns, copies, seed }, residency, "product"))
         }
         _ => {
             let message = format!("workload `{name}` needs a `model`, a `shape` or a `matrix`, and one alone");
@@ -256,7 +278,8 @@ fn source(
 struct Expansion<'a> {
     spec: &'a Spec,
     options: &'a Options<'a>,
-    workloads: &'a [Workload],
+    /// Each with the name that the file gives it.
+    workloads: &'a [(&'a str, Workload)],
     cells: Vec<Cell>,
     infeasible: Vec<Infeasible>,
 }
@@ -419,19 +442,25 @@ impl Expansion<'_> {
 
 impl<'a> Expansion<'a> {
     fn workloads_of(&self, design: &DesignSpec) -> Result<Vec<&'a Workload>, SpecError> {
-        let Some(names) = &design.workloads else { return Ok(self.workloads.iter().collect()) };
+        let Some(names) = &design.workloads else {
+            return Ok(self.workloads.iter().map(|(_, workload)| workload).collect());
+        };
         if names.is_empty() {
             let message = "this design has an empty list of workloads";
             let help = "leave `workloads` out to run it on all of them";
             return Err(self.spec.error(design.name.span(), message, help.to_owned()));
         }
-        let find = |name: &Spanned<String>| {
-            self.workloads.iter().find(|workload| workload.name == *name.get_ref()).ok_or_else(|| {
-                let valid = self.workloads.iter().map(|workload| workload.name.as_str());
-                unknown(self.spec, name.span(), "workload", name.get_ref(), valid)
-            })
-        };
-        names.iter().map(find).collect()
+        let mut found = Vec::new();
+        for name in names {
+            let before = found.len();
+            let named = self.workloads.iter().filter(|(written, _)| written == name.get_ref());
+            found.extend(named.map(|(_, workload)| workload));
+            if found.len() == before {
+                let valid = self.spec.file.workload.get_ref().iter().map(|workload| workload.name.get_ref().as_str());
+                return Err(unknown(self.spec, name.span(), "workload", name.get_ref(), valid));
+            }
+        }
+        Ok(found)
     }
 
     fn named_arm(&self, name: &Spanned<String>) -> Result<Arm, SpecError> {

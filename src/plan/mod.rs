@@ -6,10 +6,13 @@
 //! tables.
 
 pub mod expand;
+mod threads;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use threads::thread_counts;
 
 use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue};
 
@@ -125,8 +128,30 @@ pub enum Source {
     Trained { model: Option<String>, prompt: String },
     /// A preset shape with seeded weights and this many distinct copies of each layer.
     Shape { preset: String, layers: usize, copies: usize, seed: u64 },
-    /// One matrix of seeded weights in this many distinct copies.
-    Matrix { rows: usize, cols: usize, copies: usize, seed: u64 },
+    /// One matrix of seeded weights in this many distinct copies, times this many columns at once.
+    Matrix {
+        rows: usize,
+        cols: usize,
+        #[serde(default = "one_column")]
+        columns: usize,
+        copies: usize,
+        seed: u64,
+    },
+}
+
+/// Runs from before products had a number of columns.
+fn one_column() -> usize {
+    1
+}
+
+impl Source {
+    /// Columns that a token multiplies the weights with.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Trained { .. } | Self::Shape { .. } => 1,
+            Self::Matrix { columns, .. } => *columns,
+        }
+    }
 }
 
 /// One arm on one workload.

@@ -9,6 +9,7 @@ use polars::error::PolarsResult;
 
 use super::blocks::{BlockTable, Blocks, blocks};
 use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
+use super::scaling::{Scaling, scalings};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::{CellFacts, CounterRow, FailureRow, Manifest, Sample};
 use crate::stats::Interval;
@@ -31,6 +32,8 @@ pub struct Analysis {
     /// By design, metric and step, in the order of the plan.
     pub contrasts: Vec<ContrastResult>,
     pub combinations: Vec<CombinationResult>,
+    /// Arms on several numbers of threads, in the order of the plan.
+    pub scalings: Vec<Scaling>,
 }
 
 /// One cell with its metrics.
@@ -209,7 +212,8 @@ impl Analysis {
         let study = Study { table: &table, manifest: &manifest, cells: &cells };
         let contrasts = plan.designs.iter().flat_map(|design| study.contrasts(design)).collect();
         let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
-        Ok(Analysis { counters, cells, contrasts, combinations, manifest })
+        let scalings = scalings(plan, &table, plan.protocol.confidence);
+        Ok(Analysis { counters, cells, contrasts, combinations, scalings, manifest })
     }
 
     /// The result of the cell with this id.

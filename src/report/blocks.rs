@@ -23,6 +23,8 @@ pub struct Blocks {
     /// Share of the read bandwidth measured around each repetition, median of each block; only
     /// where it was measured.
     pub roof_share: BTreeMap<u32, f64>,
+    /// That bandwidth itself, GB/s.
+    pub roof: BTreeMap<u32, f64>,
     /// Measured repetitions in all blocks.
     pub samples: usize,
     /// Of these, with evidence of contamination.
@@ -102,6 +104,7 @@ fn group(frame: &DataFrame) -> PolarsResult<BlockTable> {
         }
         let mut speeds = Vec::new();
         let mut shares = Vec::new();
+        let mut roofs = Vec::new();
         for &row in &rows {
             // Bytes per ns are GB/s.
             let speed = bytes.get(row).zip(values.get(row)).map(|(bytes, time)| bytes / time);
@@ -110,12 +113,15 @@ fn group(frame: &DataFrame) -> PolarsResult<BlockTable> {
                 && before > 0.0
                 && after > 0.0
             {
-                shares.push(speed / ((before + after) / 2.0));
+                let roof = (before + after) / 2.0;
+                roofs.push(roof);
+                shares.push(speed / roof);
                 entry.brackets_apart += usize::from(bracket_moved(before, after));
             }
         }
         entry.gbps.extend(median(&speeds).map(|speed| (block, speed)));
         entry.roof_share.extend(median(&shares).map(|share| (block, share)));
+        entry.roof.extend(median(&roofs).map(|roof| (block, roof)));
     }
     Ok(table)
 }

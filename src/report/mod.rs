@@ -12,6 +12,7 @@ pub mod figure;
 pub mod grid;
 pub mod metric;
 pub mod render;
+pub mod scaling;
 pub mod splice;
 pub mod table;
 pub mod text;

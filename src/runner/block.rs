@@ -74,7 +74,7 @@ impl Block<'_> {
             let next = Stage::after(last.take(), workload, &arms)?;
             let stage = last.insert(next);
             let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
-            let mut roof = Roof::new(workload.residency, bytes, machine::last_level_cache());
+            let mut roof = Roof::new(workload.residency, bytes, machine::last_level_cache(), stage.pool());
             let mut before = roof.measure(stage.pool());
             for entry in &entries {
                 let cell = &entry.cell.id;

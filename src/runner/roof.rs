@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use septet_kernels::roof::{ReadWay, read};
 
-use crate::{plan::Residency, pool::ThreadPool};
+use crate::{plan::Residency, pool::ThreadPool, stats::summary};
 
 /// Bytes of one DRAM measurement.
 const WINDOW: usize = 256 << 20;
@@ -16,9 +16,17 @@ const ALIGNMENT: usize = 4096;
 /// How long a cache-resident measurement repeats its reads, in nanoseconds.
 const CACHE_NANOSECONDS: u64 = 400_000;
 
+/// Measurements of each way to read before one is chosen.
+const TRIALS: usize = 5;
+
 /// Measures the read bandwidth of the memory that holds a workload's weights.
+///
+/// Which way to read is the fastest depends on the machine and on the number of threads. It is chosen
+/// once, by medians, and every measurement after that is one read in this way: the best of several
+/// single reads would be a maximum of noise, above what any of them sustains.
 pub struct Roof {
     residency: Residency,
+    way: ReadWay,
     /// DRAM: several windows, read in turn, so that a window has left the caches when its turn
     /// comes. Cache: as many bytes as the workload's weights.
     buffer: Vec<u8>,
@@ -29,13 +37,16 @@ pub struct Roof {
 }
 
 impl Roof {
-    /// A roof for weights of `bytes` bytes; in DRAM, beyond a last-level cache of `cache` bytes.
-    pub fn new(residency: Residency, bytes: usize, cache: usize) -> Self {
+    /// A roof for weights of `bytes` bytes that the threads of `pool` read; in DRAM, beyond a last-level
+    /// cache of `cache` bytes.
+    pub fn new(residency: Residency, bytes: usize, cache: usize, pool: &ThreadPool) -> Self {
         let length = Self::buffer_bytes(residency, bytes, cache);
         // Written, not only allocated: pages that were never written all read the same zero page.
         let buffer = vec![0x5a; length + ALIGNMENT];
         let aligned = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        Self { residency, buffer, aligned, length, next: 0 }
+        let mut roof = Self { residency, way: ReadWay::Plain, buffer, aligned, length, next: 0 };
+        roof.way = roof.fastest_way(pool);
+        roof
     }
 
     /// Bytes of the buffer that a roof reads.
@@ -46,33 +57,45 @@ impl Roof {
         }
     }
 
-    /// Read bandwidth now, in GB/s: the best of all ways to read.
-    pub fn measure(&mut self, pool: &ThreadPool) -> f64 {
-        let mut best = 0f64;
-        for way in ReadWay::ALL {
-            // Windows in turn, or a read would find what the one before it left in the caches.
-            let (start, length) = match self.residency {
-                Residency::Cache => (0, self.length),
-                Residency::Dram => (self.next, WINDOW),
-            };
-            self.next = (self.next + WINDOW) % self.length;
-            let bytes = &self.buffer[self.aligned + start..][..length];
-            if self.residency == Residency::Cache {
-                read_in_parts(pool, bytes, way);
-            }
-            let clock = Instant::now();
-            let mut passes = 0u64;
-            loop {
-                read_in_parts(pool, bytes, way);
-                passes += 1;
-                let elapsed = clock.elapsed().as_nanos() as u64;
-                if self.residency == Residency::Dram || elapsed >= CACHE_NANOSECONDS {
-                    best = best.max((passes * length as u64) as f64 / elapsed as f64);
-                    break;
-                }
+    /// The way to read with the highest median; trials of all ways take turns.
+    fn fastest_way(&mut self, pool: &ThreadPool) -> ReadWay {
+        let mut speeds = ReadWay::ALL.map(|way| (way, Vec::with_capacity(TRIALS)));
+        for _ in 0..TRIALS {
+            for (way, speeds) in &mut speeds {
+                speeds.push(self.read(pool, *way));
             }
         }
-        best
+        let medians = speeds.map(|(way, speeds)| (way, summary::median(&speeds).unwrap_or(0.0)));
+        let fastest = medians.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        fastest.map_or(ReadWay::Plain, |(way, _)| way)
+    }
+
+    /// Read bandwidth now, in GB/s.
+    pub fn measure(&mut self, pool: &ThreadPool) -> f64 {
+        self.read(pool, self.way)
+    }
+
+    fn read(&mut self, pool: &ThreadPool, way: ReadWay) -> f64 {
+        // Windows in turn, or a read would find what the one before it left in the caches.
+        let (start, length) = match self.residency {
+            Residency::Cache => (0, self.length),
+            Residency::Dram => (self.next, WINDOW),
+        };
+        self.next = (self.next + WINDOW) % self.length;
+        let bytes = &self.buffer[self.aligned + start..][..length];
+        if self.residency == Residency::Cache {
+            read_in_parts(pool, bytes, way);
+        }
+        let clock = Instant::now();
+        let mut passes = 0u64;
+        loop {
+            read_in_parts(pool, bytes, way);
+            passes += 1;
+            let elapsed = clock.elapsed().as_nanos() as u64;
+            if self.residency == Residency::Dram || elapsed >= CACHE_NANOSECONDS {
+                return (passes * length as u64) as f64 / elapsed as f64;
+            }
+        }
     }
 }
 

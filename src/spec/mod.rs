@@ -96,14 +96,16 @@ pub struct WorkloadSpec {
 pub struct MatrixSpec {
     pub rows: Spanned<usize>,
     pub cols: Spanned<usize>,
+    /// Columns that it is multiplied with at once; one when absent.
+    pub columns: Option<Spanned<usize>>,
 }
 
-/// A number of threads, or every core.
+/// A number of threads, every core, or several numbers one after another.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "expected a number of threads, or \"all\"")]
+#[serde(untagged, expecting = "expected a number of threads, \"all\", or \"each\"")]
 pub enum Threads {
     Count(usize),
-    /// `"all"`.
+    /// `"all"` or `"each"`.
     Word(String),
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use septet::cli::Exit;
-use septet::record::{FailureRow, RowWriter};
+use septet::plan::Residency;
+use septet::record::{FailureRow, RowWriter, Sample, read_rows};
 use septet::report::analysis::{Analysis, CellStatus, Outcome};
 use septet::report::figure::{self, FIGURES};
 use septet::report::metric::{KERNEL_TIME, TOKEN_TIME};
@@ -169,6 +170,41 @@ fn a_block_without_one_arm_counts_for_the_others_only() {
         outcome(&report.analysis, "ladder", step, "tiny", TOKEN_TIME).citable().expect("measured").effect.n_blocks
     };
     assert_eq!([blocks("unpack=lut"), blocks("isa=avx512"), blocks("layout=dense")], [9, 9, 10]);
+}
+
+/// The second workload as the first one on twice the threads: kernels 1.7 times as fast, reading 1.9 times.
+#[test]
+fn scaling_is_taken_inside_blocks_and_against_the_roof() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut manifest = write_run(dir.path(), false);
+    let (samples, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    manifest.plan.workloads[0].residency = Residency::Dram;
+    manifest.plan.workloads[0].threads = 1;
+    let slower = |sample: Sample| {
+        let is_base = sample.workload == "tiny";
+        let (roof, time) = if is_base { (1.0 / 1.9, 1.7) } else { (1.0, 1.0) };
+        Sample {
+            value: sample.value * time,
+            roof_before: sample.roof_before * roof,
+            roof_after: sample.roof_after * roof,
+            ..sample
+        }
+    };
+    let samples: Vec<Sample> = samples.into_iter().map(slower).collect();
+    let analysis = Analysis::new(manifest, &samples, Vec::new(), &[]).expect("an analysis");
+    let cells = analysis.cells.iter().filter(|result| result.cell.workload == "slice70b");
+    assert_eq!(analysis.scalings.len(), cells.filter(|result| result.cell.null_of.is_none()).count());
+    // The w4 arm is faster on the second workload, by design of the synthetic run.
+    for scaling in analysis.scalings.iter().filter(|scaling| !scaling.cell.arm.starts_with("w4")) {
+        assert_eq!((scaling.threads, scaling.base_threads), (2, 1));
+        for (effect, truth) in
+            [(Some(scaling.speed_up), 1.7_f64), (scaling.roof_speed_up, 1.9), (scaling.against_roof, 1.7 / 1.9)]
+        {
+            let effect = effect.expect("brackets");
+            assert!((effect.ratio / truth - 1.0).abs() < 0.02, "{}: {effect:?} is not {truth}", scaling.cell.arm);
+            assert_eq!(effect.n_blocks, BLOCKS as usize);
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Table for Matrices {
                     workload.title.as_str().into(),
                     format!("{}{null}", result.cell.arm).into(),
                     text::bits(result).into(),
-                    weights_per_ns(result).into(),
+                    weights_per_ns(result, workload.source.columns()).into(),
                     text::gbps(result.traffic).into(),
                     text::or_none(result.traffic.and_then(|traffic| traffic.roof), |(share, interval)| {
                         format!("{share:.3} [{:.3}, {:.3}]", interval.low, interval.high)
@@ -46,7 +46,8 @@ impl Table for Matrices {
                 ]);
             }
         }
-        let method = "Weights/ns and share of the roof: medians over blocks with their intervals. Share of the roof: \
+        let method = "Weights/ns and share of the roof: medians over blocks with their intervals. A weight that is \
+                      multiplied with several columns counts once for each. Share of the roof: \
                       stored bytes (codes, scales, padding) a second of kernel time, over the read bandwidth measured \
                       before and after each repetition with the same threads; of weights in a cache, over the \
                       bandwidth of that cache. Brackets apart: repetitions whose two bandwidths differ by more than a \
@@ -56,9 +57,10 @@ impl Table for Matrices {
     }
 }
 
-/// Weights for each nanosecond of kernel time: the median and its interval.
-fn weights_per_ns(result: &CellResult) -> String {
-    let weights = result.facts.weights_per_unit as f64;
+/// Weights for each nanosecond of kernel time, each counted once for every column: the median and its
+/// interval.
+fn weights_per_ns(result: &CellResult, columns: usize) -> String {
+    let weights = (result.facts.weights_per_unit * columns as u64) as f64;
     text::or_none(result.metric(KERNEL_TIME), |time| {
         let speed = |ns: f64| text::significant(weights / ns);
         format!("{} [{}, {}]", speed(time.median), speed(time.interval.high), speed(time.interval.low))

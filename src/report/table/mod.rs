@@ -12,6 +12,7 @@ mod matrices;
 pub mod notes;
 mod null;
 mod one_factor;
+mod scaling;
 
 use super::analysis::Analysis;
 use super::grid::Grid;
@@ -39,6 +40,7 @@ pub const TABLES: &[&dyn Table] = &[
     &formats::Formats,
     &fastest::Fastest,
     &matrices::Matrices,
+    &scaling::Scaling,
     &arms::Arms,
     &counters::Counters,
     &null::Null,

@@ -148,7 +148,7 @@ impl Stage {
                 let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
                 Weights::Model { parts, sets, prompt: Vec::new() }
             }
-            &Source::Matrix { rows, cols, copies: planned, seed } => {
+            &Source::Matrix { rows, cols, columns: _, copies: planned, seed } => {
                 let copies = copies.unwrap_or(planned);
                 let matrices = |stored| Ok((stored, product::matrices(stored, rows, cols, copies, seed)?));
                 let matrices = wanted.into_par_iter().map(matrices).collect::<Result<_, RunError>>()?;
