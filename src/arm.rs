@@ -167,9 +167,9 @@ impl Arm {
         Ok(self)
     }
 
-    /// Level names by axis name.
-    pub fn factors(&self) -> BTreeMap<String, String> {
-        let levels = [
+    /// The name of its level on each axis.
+    fn levels(&self) -> [(&'static str, &'static str); 9] {
+        [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
             (Layout::AXIS, self.layout.name()),
@@ -179,11 +179,21 @@ impl Arm {
             (Prefetch::AXIS, self.prefetch.name()),
             (Epilogue::AXIS, self.epilogue.name()),
             (ActivationUse::AXIS, self.activations.name()),
-        ];
-        levels.into_iter().map(|(axis, level)| (axis.to_owned(), level.to_owned())).collect()
+        ]
     }
 
-    /// The arm of these factors, as written by [`Arm::factors`].
+    /// Level names by axis name.
+    pub fn factors(&self) -> BTreeMap<String, String> {
+        self.levels().into_iter().map(|(axis, level)| (axis.to_owned(), level.to_owned())).collect()
+    }
+
+    /// The name of its level on `axis`; nothing if there is no such axis.
+    pub fn level(&self, axis: &str) -> Option<&'static str> {
+        self.levels().into_iter().find_map(|(name, level)| (name == axis).then_some(level))
+    }
+
+    /// The arm of these factors, as written by [`Arm::factors`]; an axis that they do not name is at
+    /// the published baseline.
     ///
     /// # Errors
     /// No such axis or level.

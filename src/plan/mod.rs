@@ -33,6 +33,16 @@ pub struct Plan {
     pub designs: Vec<Design>,
 }
 
+impl Plan {
+    /// Axes that no cell names, with their levels: the plan is older than they are, and what it
+    /// measured was at the published baseline.
+    pub fn unnamed_factors(&self) -> BTreeMap<String, String> {
+        let mut factors = Arm::BASELINE.factors();
+        factors.retain(|axis, _| !self.cells.iter().any(|cell| cell.factors.contains_key(axis)));
+        factors
+    }
+}
+
 /// How samples are taken; frozen before the first one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +154,14 @@ pub struct Cell {
     pub kernel: String,
     /// Set on the null check A′: the id of the baseline cell that it repeats.
     pub null_of: Option<String>,
+}
+
+impl Cell {
+    /// Its level on `axis`, the published baseline where the plan is older than the axis; nothing if
+    /// there is no such axis.
+    pub fn level(&self, axis: &str) -> Option<&str> {
+        self.factors.get(axis).map(String::as_str).or_else(|| Arm::BASELINE.level(axis))
+    }
 }
 
 /// A point that a design asked for and that cannot exist, with the reason.

@@ -1,7 +1,8 @@
 //! One row of `samples.csv` and of `counters.csv`, as written and as read.
 //!
 //! Rows are raw: one metric of one repetition, nothing derived. Readers refuse unknown columns and
-//! other schema versions.
+//! other schema versions. A column for a new axis is no new version: older files are read as
+//! [`read_rows`](super::read_rows) says.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +73,7 @@ pub struct Sample {
 impl Sample {
     /// What every sample of a cell says about it; all else is empty.
     pub fn of(cell: &Cell, workload: &Workload) -> Self {
-        let level = |axis: &str| cell.factors.get(axis).cloned().unwrap_or_default();
+        let level = |axis: &str| cell.level(axis).unwrap_or_default().to_owned();
         Self {
             session: 0,
             block: 0,
