@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant};
+use septet_kernels::{
+    Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant, gemm, registry,
+};
 use thiserror::Error;
 
 use crate::axis::AXES;
@@ -63,6 +65,34 @@ impl Level for ActivationUse {
     }
 }
 
+/// How a prompt is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Prefill {
+    /// One token at a time, as a text is continued.
+    Token,
+    /// In batches of positions: weights are unpacked once into a panel for all columns.
+    Batch,
+}
+
+impl Level for Prefill {
+    const AXIS: &'static str = "prefill";
+    const ALL: &'static [Self] = &[Self::Token, Self::Batch];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Batch => "batch",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Token => "a prompt is read one token at a time",
+            Self::Batch => "a prompt is read in batches: weights are unpacked once into a panel for all columns",
+        }
+    }
+}
+
 /// The format of an arm: one for all tensors, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ArmFormat {
@@ -116,6 +146,7 @@ pub struct Arm {
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
+    pub prefill: Prefill,
 }
 
 /// The `isa` level that stands for the widest instruction set of this CPU.
@@ -144,6 +175,7 @@ impl Arm {
         prefetch: Prefetch::None,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
+        prefill: Prefill::Token,
     };
 
     /// This arm with one axis at another level; `isa = widest` stands for this CPU's widest.
@@ -162,13 +194,14 @@ impl Arm {
             Prefetch::AXIS => self.prefetch = Prefetch::parse(level)?,
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
+            Prefill::AXIS => self.prefill = Prefill::parse(level)?,
             _ => return Err(AssignError::Axis { found: axis.to_owned() }),
         }
         Ok(self)
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 9] {
+    fn levels(&self) -> [(&'static str, &'static str); 10] {
         [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
@@ -179,6 +212,7 @@ impl Arm {
             (Prefetch::AXIS, self.prefetch.name()),
             (Epilogue::AXIS, self.epilogue.name()),
             (ActivationUse::AXIS, self.activations.name()),
+            (Prefill::AXIS, self.prefill.name()),
         ]
     }
 
@@ -211,9 +245,19 @@ impl Arm {
         self.format.formats()
     }
 
+    /// The kernels that the arm reads prompts with, where they are others than those of a token.
+    pub fn prompt_kernels(&self) -> Vec<gemm::Variant> {
+        match self.prefill {
+            Prefill::Token => Vec::new(),
+            Prefill::Batch => self.formats().iter().map(|&format| gemm::Variant { format, isa: self.isa }).collect(),
+        }
+    }
+
     /// The registered names of the arm's kernels, `+`-separated.
     pub fn kernel_names(&self) -> String {
-        self.formats().iter().map(|&f| self.variant(f).to_string()).collect::<Vec<_>>().join("+")
+        let kernels = self.formats().into_iter().map(|format| self.variant(format).to_string());
+        let names: Vec<String> = kernels.chain(self.prompt_kernels().iter().map(ToString::to_string)).collect();
+        names.join("+")
     }
 
     /// Why this arm cannot run here, if it cannot.
@@ -223,24 +267,33 @@ impl Arm {
         if let Some(reason) = variants.iter().find_map(|variant| variant.infeasible().or_else(|| stored(variant))) {
             return Some(reason.to_owned());
         }
+        if let Some(kernel) = self.prompt_kernels().iter().find(|kernel| kernel.layout() != self.layout) {
+            let (layout, batched) = (self.layout, kernel.layout());
+            return Some(format!("no kernel for many columns reads {layout}: batches of a prompt need {batched}"));
+        }
         if !self.isa.is_available() {
             return Some(format!("this CPU lacks {}: {}", self.isa, self.isa.needs()));
         }
-        variants
-            .iter()
-            .find(|&&variant| septet_kernels::registry::find(variant).is_none())
-            .map(|variant| format!("{variant} is not compiled for this architecture"))
+        let missing = variants.iter().find(|&&variant| registry::find(variant).is_none()).map(ToString::to_string);
+        let missing_batched =
+            || self.prompt_kernels().iter().find(|&&kernel| gemm::find(kernel).is_none()).map(ToString::to_string);
+        missing.or_else(missing_batched).map(|kernel| format!("{kernel} is not compiled for this architecture"))
     }
 }
 
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations } = self;
+        let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations, prefill } = self;
         write!(f, "{}", format.name())?;
         if *granularity != Granularity::Group128 {
             write!(f, "-{granularity}")?;
         }
-        write!(f, "/{layout}/{unpack}/{unroll}/{isa}/{prefetch}/{}/{}", epilogue.name(), activations.name())
+        write!(f, "/{layout}/{unpack}/{unroll}/{isa}/{prefetch}/{}/{}", epilogue.name(), activations.name())?;
+        // An axis that came later is named where an arm leaves its baseline: so cells keep their ids.
+        if *prefill != Self::BASELINE.prefill {
+            write!(f, "/{}", prefill.name())?;
+        }
+        Ok(())
     }
 }
 
@@ -270,5 +323,19 @@ mod tests {
         assert_eq!(Arm::BASELINE.infeasible(), None);
         let mixed = Arm::BASELINE.with("format", "mixed").unwrap();
         assert!(mixed.infeasible().unwrap().contains("byte"));
+        let batch = Arm::BASELINE.with("prefill", "batch").unwrap();
+        assert!(batch.infeasible().unwrap().contains("need rows16"));
+        let batch = batch.with("layout", "rows16").unwrap().with("unpack", "bit_parallel").unwrap();
+        assert_eq!(batch.infeasible(), None);
+        assert_eq!(batch.kernel_names(), "gemv/w3p5/rows16/bit_parallel/u1/scalar+gemm/w3p5/rows16/scalar");
+    }
+
+    /// The labels of arms that older runs and experiments have.
+    #[test]
+    fn labels_name_later_axes_off_their_baseline_only() {
+        let arm = Arm::BASELINE.with("layout", "rows16").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize");
+        let batch = arm.with("prefill", "batch").unwrap();
+        assert_eq!(batch.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize/batch");
     }
 }

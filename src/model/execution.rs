@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use septet_kernels::{Isa, Prefetch, Unpack, Unroll, Variant};
 
-use crate::arm::{ActivationUse, Arm, Epilogue};
+use super::prefill::BATCH;
+use crate::arm::{ActivationUse, Arm, Epilogue, Prefill};
 use crate::pool::ThreadPool;
 
 /// The part of a kernel's name that is not given by the matrix that it multiplies.
@@ -31,13 +32,20 @@ pub struct Execution {
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
+    /// Positions of a prompt that are read at once, where every layer has a kernel for many columns;
+    /// 1: one token at a time.
+    pub prompt_batch: usize,
 }
 
 impl Execution {
     /// As `arm` says, on the threads of `pool`.
     pub fn of(arm: &Arm, pool: Arc<ThreadPool>) -> Self {
-        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, .. } = *arm;
-        Self { pool, kernel: KernelChoice { unpack, unroll, isa }, prefetch, epilogue, activations }
+        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, prefill, .. } = *arm;
+        let prompt_batch = match prefill {
+            Prefill::Token => 1,
+            Prefill::Batch => BATCH,
+        };
+        Self { pool, kernel: KernelChoice { unpack, unroll, isa }, prefetch, epilogue, activations, prompt_batch }
     }
 
     /// A good choice on this CPU, on the threads of `pool`.
@@ -48,6 +56,7 @@ impl Execution {
             prefetch: Prefetch::Software,
             epilogue: Epilogue::Fused,
             activations: ActivationUse::Cached,
+            prompt_batch: BATCH,
         }
     }
 }

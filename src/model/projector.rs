@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use septet_kernels::ops::{lanes, linear, norm};
-use septet_kernels::{Activations, BoundKernel, GemvJob, NonFinite, Output, PackedMatrix, Scratch, Variant, registry};
+use septet_kernels::{
+    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, NonFinite, Output, PackedMatrix, Scratch, Variant,
+    registry,
+};
 
 use super::error::Error;
 use super::execution::Execution;
 use super::linear::Linear;
+use super::prefill::BatchedLinear;
 use super::residual::Residual;
 use super::weights::Matrix;
 use crate::arm::{ActivationUse, Epilogue};
+use crate::pool::ThreadPool;
 
 /// Time spent inside linear kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +133,11 @@ impl Projector {
         std::mem::take(&mut self.spans)
     }
 
+    /// The threads that rows are split among.
+    pub(super) fn pool(&self) -> &ThreadPool {
+        &self.execution.pool
+    }
+
     /// A vector as it is.
     pub fn plain<'a>(&mut self, x: &'a [f32]) -> Operand<'a> {
         self.operand(Source::Plain(x))
@@ -173,6 +183,19 @@ impl Projector {
             }
         }
         Ok(())
+    }
+
+    /// `out = linear · columns`, `(tiles, columns, 64)`.
+    pub(super) fn store_columns(&mut self, linear: &BatchedLinear, columns: &ActivationBatch, out: &mut [f32]) {
+        let Self { execution, scratch, spans, .. } = self;
+        let BatchedLinear { kernel, weights } = linear;
+        let count = columns.columns();
+        spans.time(|| {
+            execution.pool.for_parts([(out, lanes::TILE * count)], scratch, |[part], _| {
+                let units = part.units.start * count..part.units.end * count;
+                kernel.gemm(GemmJob { weights, batch: columns, units, out: part.values });
+            });
+        });
     }
 
     /// `residual += linear · operand`, and the square sums of the result.

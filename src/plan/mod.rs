@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue};
+use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill};
 
 /// Version of the plan as written into `manifest.json`.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -110,7 +110,9 @@ impl Workload {
     /// Why `arm` means nothing on this workload, if it does not.
     pub fn infeasible(&self, arm: &Arm) -> Option<&'static str> {
         let Source::Matrix { .. } = self.source else { return None };
-        if arm.format == ArmFormat::Mixed {
+        if arm.prefill == Prefill::Batch {
+            Some("a matrix alone has no prompt to read")
+        } else if arm.format == ArmFormat::Mixed {
             Some("mixed chooses among the tensors of a model; a matrix alone has one format")
         } else if arm.epilogue == Epilogue::Fused {
             Some("a matrix alone has no residual stream to add to")

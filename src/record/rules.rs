@@ -44,6 +44,7 @@ impl Row for Sample {
         "prefetch",
         "epilogue",
         "activations",
+        "prefill",
         "threads",
         "phase",
         "repetition",
@@ -94,6 +95,7 @@ impl Row for Sample {
             ("prefetch", &self.prefetch, cell.level("prefetch")),
             ("epilogue", &self.epilogue, cell.level("epilogue")),
             ("activations", &self.activations, cell.level("activations")),
+            ("prefill", &self.prefill, cell.level("prefill")),
             ("threads", &threads, Some(planned_threads.as_str())),
             ("unit", &self.unit, Some(unit.as_str())),
         ];
