@@ -93,6 +93,34 @@ impl Level for Prefill {
     }
 }
 
+/// What the threads of a pool do between two barriers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Regions {
+    /// One projection.
+    Each,
+    /// q, k and v; gate, up and SwiGLU of the rows that a thread owns.
+    Joined,
+}
+
+impl Level for Regions {
+    const AXIS: &'static str = "regions";
+    const ALL: &'static [Self] = &[Self::Each, Self::Joined];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Each => "each",
+            Self::Joined => "joined",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Each => "each projection is a region of its own",
+            Self::Joined => "q, k and v are one region of the threads; so are gate and up, with SwiGLU at the store",
+        }
+    }
+}
+
 /// The format of an arm: one for all tensors, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ArmFormat {
@@ -147,6 +175,7 @@ pub struct Arm {
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
     pub prefill: Prefill,
+    pub regions: Regions,
 }
 
 /// The `isa` level that stands for the widest instruction set of this CPU.
@@ -176,6 +205,7 @@ impl Arm {
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
+        regions: Regions::Each,
     };
 
     /// This arm with one axis at another level; `isa = widest` stands for this CPU's widest.
@@ -195,13 +225,14 @@ impl Arm {
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
             Prefill::AXIS => self.prefill = Prefill::parse(level)?,
+            Regions::AXIS => self.regions = Regions::parse(level)?,
             _ => return Err(AssignError::Axis { found: axis.to_owned() }),
         }
         Ok(self)
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 10] {
+    fn levels(&self) -> [(&'static str, &'static str); 11] {
         [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
@@ -213,6 +244,7 @@ impl Arm {
             (Epilogue::AXIS, self.epilogue.name()),
             (ActivationUse::AXIS, self.activations.name()),
             (Prefill::AXIS, self.prefill.name()),
+            (Regions::AXIS, self.regions.name()),
         ]
     }
 
@@ -283,15 +315,18 @@ impl Arm {
 
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations, prefill } = self;
+        let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations, .. } = self;
         write!(f, "{}", format.name())?;
         if *granularity != Granularity::Group128 {
             write!(f, "-{granularity}")?;
         }
         write!(f, "/{layout}/{unpack}/{unroll}/{isa}/{prefetch}/{}/{}", epilogue.name(), activations.name())?;
         // An axis that came later is named where an arm leaves its baseline: so cells keep their ids.
-        if *prefill != Self::BASELINE.prefill {
-            write!(f, "/{}", prefill.name())?;
+        if self.prefill != Self::BASELINE.prefill {
+            write!(f, "/{}", self.prefill.name())?;
+        }
+        if self.regions != Self::BASELINE.regions {
+            write!(f, "/{}", self.regions.name())?;
         }
         Ok(())
     }
@@ -335,7 +370,7 @@ mod tests {
     fn labels_name_later_axes_off_their_baseline_only() {
         let arm = Arm::BASELINE.with("layout", "rows16").unwrap();
         assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize");
-        let batch = arm.with("prefill", "batch").unwrap();
-        assert_eq!(batch.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize/batch");
+        let arm = arm.with("prefill", "batch").unwrap().with("regions", "joined").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize/batch/joined");
     }
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use septet_kernels::NonFinite;
-use septet_kernels::ops::silu;
 
 use super::attention::attend;
 use super::error::Error;
@@ -229,9 +228,8 @@ impl Decoder {
         for (layer, (norms, linears)) in parts.norms.iter().zip(&set.layers).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
             let operand = projector.normed(residual, &norms.attention, eps);
-            projector.store(&linears[Role::Q], operand, q)?;
-            projector.store(&linears[Role::K], operand, k)?;
-            projector.store(&linears[Role::V], operand, v)?;
+            let outputs = [(&linears[Role::Q], &mut q[..]), (&linears[Role::K], k), (&linears[Role::V], v)];
+            projector.store_all(operand, outputs)?;
             parts.rotary.rotate(position, q);
             parts.rotary.rotate(position, k);
             cache.store(layer, position, k, v);
@@ -241,9 +239,7 @@ impl Decoder {
 
             // x += Down · (silu(Gate·norm(x)) · (Up·norm(x)))
             let operand = projector.normed(residual, &norms.ffn, eps);
-            projector.store(&linears[Role::Gate], operand, gate)?;
-            projector.store(&linears[Role::Up], operand, up)?;
-            silu::swiglu(gate, up);
+            projector.store_gated(operand, (&linears[Role::Gate], gate), (&linears[Role::Up], up))?;
             let operand = projector.plain(gate);
             projector.add(&linears[Role::Down], operand, residual)?;
         }

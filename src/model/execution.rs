@@ -5,7 +5,7 @@ use std::sync::Arc;
 use septet_kernels::{Isa, Prefetch, Unpack, Unroll, Variant};
 
 use super::prefill::BATCH;
-use crate::arm::{ActivationUse, Arm, Epilogue, Prefill};
+use crate::arm::{ActivationUse, Arm, Epilogue, Prefill, Regions};
 use crate::pool::ThreadPool;
 
 /// The part of a kernel's name that is not given by the matrix that it multiplies.
@@ -32,6 +32,7 @@ pub struct Execution {
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
+    pub regions: Regions,
     /// Positions of a prompt that are read at once, where every layer has a kernel for many columns;
     /// 1: one token at a time.
     pub prompt_batch: usize,
@@ -40,12 +41,13 @@ pub struct Execution {
 impl Execution {
     /// As `arm` says, on the threads of `pool`.
     pub fn of(arm: &Arm, pool: Arc<ThreadPool>) -> Self {
-        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, prefill, .. } = *arm;
+        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, prefill, regions, .. } = *arm;
         let prompt_batch = match prefill {
             Prefill::Token => 1,
             Prefill::Batch => BATCH,
         };
-        Self { pool, kernel: KernelChoice { unpack, unroll, isa }, prefetch, epilogue, activations, prompt_batch }
+        let kernel = KernelChoice { unpack, unroll, isa };
+        Self { pool, kernel, prefetch, epilogue, activations, regions, prompt_batch }
     }
 
     /// A good choice on this CPU, on the threads of `pool`.
@@ -56,6 +58,7 @@ impl Execution {
             prefetch: Prefetch::Software,
             epilogue: Epilogue::Fused,
             activations: ActivationUse::Cached,
+            regions: Regions::Joined,
             prompt_batch: BATCH,
         }
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill};
+use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions};
 
 /// Version of the plan as written into `manifest.json`.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -112,6 +112,8 @@ impl Workload {
         let Source::Matrix { .. } = self.source else { return None };
         if arm.prefill == Prefill::Batch {
             Some("a matrix alone has no prompt to read")
+        } else if arm.regions == Regions::Joined {
+            Some("a matrix alone is one region of the threads")
         } else if arm.format == ArmFormat::Mixed {
             Some("mixed chooses among the tensors of a model; a matrix alone has one format")
         } else if arm.epilogue == Epilogue::Fused {

@@ -45,6 +45,7 @@ impl Row for Sample {
         "epilogue",
         "activations",
         "prefill",
+        "regions",
         "threads",
         "phase",
         "repetition",
@@ -96,6 +97,7 @@ impl Row for Sample {
             ("epilogue", &self.epilogue, cell.level("epilogue")),
             ("activations", &self.activations, cell.level("activations")),
             ("prefill", &self.prefill, cell.level("prefill")),
+            ("regions", &self.regions, cell.level("regions")),
             ("threads", &threads, Some(planned_threads.as_str())),
             ("unit", &self.unit, Some(unit.as_str())),
         ];

@@ -18,7 +18,7 @@ use super::{
     stage::{self, Stage, Stored, output_sha256},
 };
 use crate::{
-    arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill},
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions},
     model::{
         Decoder, Execution,
         perplexity::{self, Evaluation},
@@ -129,6 +129,7 @@ fn reference_of(arm: &Arm) -> Arm {
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
+        regions: Regions::Each,
         ..*arm
     }
 }
