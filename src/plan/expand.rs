@@ -187,8 +187,13 @@ fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) 
         Some(tokens) if options.quick => *tokens.get_ref(),
         _ => *workload.tokens.get_ref(),
     };
+    if let Some(tokens) = &workload.prompt_tokens {
+        check_range(spec, tokens, 1..100_001, "prompt_tokens")?;
+    }
+    let prompt_tokens = workload.prompt_tokens.as_ref().map(|tokens| *tokens.get_ref());
     let (title, repetitions) = (workload.title.clone(), *workload.repetitions.get_ref());
-    Ok(Workload { name, title, residency, unit: unit.to_owned(), threads, repetitions, tokens, source })
+    let unit = unit.to_owned();
+    Ok(Workload { name, title, residency, unit, threads, repetitions, tokens, prompt_tokens, source })
 }
 
 /// Where the weights of a workload come from, where they lie, and what one unit of its time is.
@@ -198,7 +203,7 @@ fn source(
     options: &Options<'_>,
 ) -> Result<(Source, Residency, &'static str), SpecError> {
     let name = workload.name.get_ref();
-    let WorkloadSpec { model, prompt, shape, layers, matrix, residency, .. } = workload;
+    let WorkloadSpec { model, prompt, shape, layers, prompt_tokens, matrix, residency, .. } = workload;
     let idle = |key: Option<Range<usize>>, what: &str, owner: &str| {
         let message = format!("`{what}` means nothing without a `{owner}`, and workload `{name}` has none");
         key.map_or(Ok(()), |span| Err(spec.error(span, message, None)))
@@ -208,6 +213,7 @@ fn source(
     }
     if shape.is_none() {
         idle(layers.as_ref().map(Spanned::span), "layers", "shape")?;
+        idle(prompt_tokens.as_ref().map(Spanned::span), "prompt_tokens", "shape")?;
     }
     if matrix.is_none() {
         idle(residency.as_ref().map(Spanned::span), "residency", "matrix")?;

@@ -86,6 +86,9 @@ pub struct Workload {
     pub repetitions: u32,
     /// Tokens of each repetition; of a matrix, products.
     pub tokens: u32,
+    /// Tokens of the prompt that a shape reads before them; a trained model reads a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
     /// Parameters that the runner needs to build the workload.
     pub source: Source,
 }
@@ -94,7 +97,10 @@ impl Workload {
     /// What is measured in each repetition. Latencies belong to models that decode text.
     pub fn metrics(&self) -> &'static [&'static str] {
         match self.source {
-            Source::Trained { .. } => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
+            Source::Trained { .. } => {
+                &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95", "prefill_time"]
+            }
+            Source::Shape { .. } if self.prompt_tokens.is_some() => &["token_time", "kernel_time", "prefill_time"],
             Source::Shape { .. } | Source::Matrix { .. } => &["token_time", "kernel_time"],
         }
     }
@@ -109,7 +115,13 @@ impl Workload {
 
     /// Why `arm` means nothing on this workload, if it does not.
     pub fn infeasible(&self, arm: &Arm) -> Option<&'static str> {
-        let Source::Matrix { .. } = self.source else { return None };
+        match self.source {
+            Source::Matrix { .. } => {}
+            Source::Shape { .. } if arm.prefill == Prefill::Batch && self.prompt_tokens.is_none() => {
+                return Some("a shape without `prompt_tokens` has no prompt to read");
+            }
+            Source::Shape { .. } | Source::Trained { .. } => return None,
+        }
         if arm.prefill == Prefill::Batch {
             Some("a matrix alone has no prompt to read")
         } else if arm.regions == Regions::Joined {

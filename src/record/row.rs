@@ -50,7 +50,7 @@ pub struct Sample {
     pub threads: u32,
     pub phase: Phase,
     pub repetition: u32,
-    /// `token_time`, `kernel_time`, `token_latency_p50`, `token_latency_p95`.
+    /// `token_time`, `kernel_time`, `token_latency_p50`, `token_latency_p95`, `prefill_time`.
     pub metric: String,
     /// `ns/token`, `ns/layer_token` or `ns/product`.
     pub unit: String,

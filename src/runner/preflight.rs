@@ -88,11 +88,11 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
             }
             let reference = reference_of(arm);
             let expected = &outputs[&reference];
-            let (bit_equal, seconds) = match stage.repeat(&mut *stage.arm(arm, 1)?) {
-                Ok(repetition) => (repetition.output == *expected, repetition.seconds()),
+            let (bit_equal, seconds, prompt) = match stage.repeat(&mut *stage.arm(arm, 1)?) {
+                Ok(repetition) => (repetition.output == *expected, repetition.seconds(), repetition.prompt),
                 Err(error) => {
                     failed.entry(id.to_owned()).or_insert(error.to_string());
-                    (false, ENOUGH_SECONDS)
+                    (false, ENOUGH_SECONDS, None)
                 }
             };
             if !bit_equal {
@@ -106,6 +106,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
                 cell_id: id.to_owned(),
                 weights_per_unit: (weights / units) as u64,
                 bytes_per_unit: (bytes / units) as u64,
+                prompt_tokens: prompt.map(|prompt| prompt.tokens as u32),
                 output_sha256: output_sha256(expected),
                 warm_up: enough > 1.0,
                 repetitions: enough.ceil().clamp(1.0, f64::from(workload.repetitions)) as u32,
