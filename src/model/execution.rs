@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use septet_kernels::{Isa, Prefetch, Unpack, Unroll, Variant};
+use septet_kernels::{Isa, Layout, Prefetch, Unpack, Unroll, Variant};
 
 use super::prefill::BATCH;
 use crate::arm::{ActivationUse, Arm, Epilogue, Prefill, Regions};
@@ -48,6 +48,12 @@ impl Execution {
         };
         let kernel = KernelChoice { unpack, unroll, isa };
         Self { pool, kernel, prefetch, epilogue, activations, regions, prompt_batch }
+    }
+
+    /// The layout that [`Execution::fast`] is fastest with, and reads prompts in batches of; without
+    /// vectors, `rows16` has no kernel of its unrolling.
+    pub fn fast_layout() -> Layout {
+        if Isa::best() == Isa::Scalar { Layout::Dense } else { Layout::Rows16 }
     }
 
     /// A good choice on this CPU, on the threads of `pool`.
