@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant};
+use septet_kernels::{
+    Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant, gemm, registry,
+};
 use thiserror::Error;
 
 use crate::axis::AXES;
@@ -63,6 +65,62 @@ impl Level for ActivationUse {
     }
 }
 
+/// How a prompt is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Prefill {
+    /// One token at a time, as a text is continued.
+    Token,
+    /// In batches of positions: weights are unpacked once into a panel for all columns.
+    Batch,
+}
+
+impl Level for Prefill {
+    const AXIS: &'static str = "prefill";
+    const ALL: &'static [Self] = &[Self::Token, Self::Batch];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Batch => "batch",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Token => "a prompt is read one token at a time",
+            Self::Batch => "a prompt is read in batches: weights are unpacked once into a panel for all columns",
+        }
+    }
+}
+
+/// What the threads of a pool do between two barriers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Regions {
+    /// One projection.
+    Each,
+    /// q, k and v; gate, up and SwiGLU of the rows that a thread owns.
+    Joined,
+}
+
+impl Level for Regions {
+    const AXIS: &'static str = "regions";
+    const ALL: &'static [Self] = &[Self::Each, Self::Joined];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Each => "each",
+            Self::Joined => "joined",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Each => "each projection is a region of its own",
+            Self::Joined => "q, k and v are one region of the threads; so are gate and up, with SwiGLU at the store",
+        }
+    }
+}
+
 /// The format of an arm: one for all tensors, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ArmFormat {
@@ -116,6 +174,8 @@ pub struct Arm {
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
+    pub prefill: Prefill,
+    pub regions: Regions,
 }
 
 /// The `isa` level that stands for the widest instruction set of this CPU.
@@ -144,6 +204,8 @@ impl Arm {
         prefetch: Prefetch::None,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
+        prefill: Prefill::Token,
+        regions: Regions::Each,
     };
 
     /// This arm with one axis at another level; `isa = widest` stands for this CPU's widest.
@@ -162,14 +224,16 @@ impl Arm {
             Prefetch::AXIS => self.prefetch = Prefetch::parse(level)?,
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
+            Prefill::AXIS => self.prefill = Prefill::parse(level)?,
+            Regions::AXIS => self.regions = Regions::parse(level)?,
             _ => return Err(AssignError::Axis { found: axis.to_owned() }),
         }
         Ok(self)
     }
 
-    /// Level names by axis name.
-    pub fn factors(&self) -> BTreeMap<String, String> {
-        let levels = [
+    /// The name of its level on each axis.
+    fn levels(&self) -> [(&'static str, &'static str); 11] {
+        [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
             (Layout::AXIS, self.layout.name()),
@@ -179,11 +243,23 @@ impl Arm {
             (Prefetch::AXIS, self.prefetch.name()),
             (Epilogue::AXIS, self.epilogue.name()),
             (ActivationUse::AXIS, self.activations.name()),
-        ];
-        levels.into_iter().map(|(axis, level)| (axis.to_owned(), level.to_owned())).collect()
+            (Prefill::AXIS, self.prefill.name()),
+            (Regions::AXIS, self.regions.name()),
+        ]
     }
 
-    /// The arm of these factors, as written by [`Arm::factors`].
+    /// Level names by axis name.
+    pub fn factors(&self) -> BTreeMap<String, String> {
+        self.levels().into_iter().map(|(axis, level)| (axis.to_owned(), level.to_owned())).collect()
+    }
+
+    /// The name of its level on `axis`; nothing if there is no such axis.
+    pub fn level(&self, axis: &str) -> Option<&'static str> {
+        self.levels().into_iter().find_map(|(name, level)| (name == axis).then_some(level))
+    }
+
+    /// The arm of these factors, as written by [`Arm::factors`]; an axis that they do not name is at
+    /// the published baseline.
     ///
     /// # Errors
     /// No such axis or level.
@@ -201,9 +277,19 @@ impl Arm {
         self.format.formats()
     }
 
+    /// The kernels that the arm reads prompts with, where they are others than those of a token.
+    pub fn prompt_kernels(&self) -> Vec<gemm::Variant> {
+        match self.prefill {
+            Prefill::Token => Vec::new(),
+            Prefill::Batch => self.formats().iter().map(|&format| gemm::Variant { format, isa: self.isa }).collect(),
+        }
+    }
+
     /// The registered names of the arm's kernels, `+`-separated.
     pub fn kernel_names(&self) -> String {
-        self.formats().iter().map(|&f| self.variant(f).to_string()).collect::<Vec<_>>().join("+")
+        let kernels = self.formats().into_iter().map(|format| self.variant(format).to_string());
+        let names: Vec<String> = kernels.chain(self.prompt_kernels().iter().map(ToString::to_string)).collect();
+        names.join("+")
     }
 
     /// Why this arm cannot run here, if it cannot.
@@ -213,24 +299,36 @@ impl Arm {
         if let Some(reason) = variants.iter().find_map(|variant| variant.infeasible().or_else(|| stored(variant))) {
             return Some(reason.to_owned());
         }
+        if let Some(kernel) = self.prompt_kernels().iter().find(|kernel| kernel.layout() != self.layout) {
+            let (layout, batched) = (self.layout, kernel.layout());
+            return Some(format!("no kernel for many columns reads {layout}: batches of a prompt need {batched}"));
+        }
         if !self.isa.is_available() {
             return Some(format!("this CPU lacks {}: {}", self.isa, self.isa.needs()));
         }
-        variants
-            .iter()
-            .find(|&&variant| septet_kernels::registry::find(variant).is_none())
-            .map(|variant| format!("{variant} is not compiled for this architecture"))
+        let missing = variants.iter().find(|&&variant| registry::find(variant).is_none()).map(ToString::to_string);
+        let missing_batched =
+            || self.prompt_kernels().iter().find(|&&kernel| gemm::find(kernel).is_none()).map(ToString::to_string);
+        missing.or_else(missing_batched).map(|kernel| format!("{kernel} is not compiled for this architecture"))
     }
 }
 
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations } = self;
+        let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations, .. } = self;
         write!(f, "{}", format.name())?;
         if *granularity != Granularity::Group128 {
             write!(f, "-{granularity}")?;
         }
-        write!(f, "/{layout}/{unpack}/{unroll}/{isa}/{prefetch}/{}/{}", epilogue.name(), activations.name())
+        write!(f, "/{layout}/{unpack}/{unroll}/{isa}/{prefetch}/{}/{}", epilogue.name(), activations.name())?;
+        // An axis that came later is named where an arm leaves its baseline: so cells keep their ids.
+        if self.prefill != Self::BASELINE.prefill {
+            write!(f, "/{}", self.prefill.name())?;
+        }
+        if self.regions != Self::BASELINE.regions {
+            write!(f, "/{}", self.regions.name())?;
+        }
+        Ok(())
     }
 }
 
@@ -260,5 +358,19 @@ mod tests {
         assert_eq!(Arm::BASELINE.infeasible(), None);
         let mixed = Arm::BASELINE.with("format", "mixed").unwrap();
         assert!(mixed.infeasible().unwrap().contains("byte"));
+        let batch = Arm::BASELINE.with("prefill", "batch").unwrap();
+        assert!(batch.infeasible().unwrap().contains("need rows16"));
+        let batch = batch.with("layout", "rows16").unwrap().with("unpack", "bit_parallel").unwrap();
+        assert_eq!(batch.infeasible(), None);
+        assert_eq!(batch.kernel_names(), "gemv/w3p5/rows16/bit_parallel/u1/scalar+gemm/w3p5/rows16/scalar");
+    }
+
+    /// The labels of arms that older runs and experiments have.
+    #[test]
+    fn labels_name_later_axes_off_their_baseline_only() {
+        let arm = Arm::BASELINE.with("layout", "rows16").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize");
+        let arm = arm.with("prefill", "batch").unwrap().with("regions", "joined").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize/batch/joined");
     }
 }

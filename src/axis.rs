@@ -5,7 +5,7 @@
 
 use septet_kernels::{Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll};
 
-use crate::arm::{ActivationUse, ArmFormat, Epilogue};
+use crate::arm::{ActivationUse, ArmFormat, Epilogue, Prefill, Regions};
 
 /// Every axis, compiled ones first.
 pub static AXES: &[Axis] = &[
@@ -18,6 +18,8 @@ pub static AXES: &[Axis] = &[
     Axis::data::<Prefetch>(),
     Axis::data::<Epilogue>(),
     Axis::data::<ActivationUse>(),
+    Axis::data::<Prefill>(),
+    Axis::data::<Regions>(),
 ];
 
 /// A factor: its name and its levels.

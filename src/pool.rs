@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
+use std::array;
 use std::cell::UnsafeCell;
 use std::hint;
 use std::ops::Range;
@@ -201,26 +202,46 @@ impl ThreadPool {
         scratch: &mut [S],
         body: impl Fn(Range<usize>, &mut [f32], &mut [f32], &mut S) + Sync,
     ) {
-        let (threads, tiles) = (self.threads(), rows.len().div_ceil(TILE));
+        assert!(per_tile.is_empty() || per_tile.len() == rows.len().div_ceil(TILE));
+        self.for_parts([(rows, TILE), (per_tile, 1)], scratch, |[rows, per_tile], scratch| {
+            body(rows.units, rows.values, per_tile.values, scratch);
+        });
+    }
+
+    /// Splits each of `outputs`, a slice and the length of its units, at multiples of a unit, all in
+    /// one call: `body(parts, scratch)` runs once on each worker that owns a unit of any output, with
+    /// its part of each, which may be empty. A worker owns the same units of an output as in a call
+    /// for it alone.
+    ///
+    /// # Panics
+    ///
+    /// When a unit has no elements, when `scratch` has fewer elements than there are workers, or as
+    /// [`ThreadPool::run`].
+    pub fn for_parts<const N: usize, S: Send>(
+        &self,
+        outputs: [(&mut [f32], usize); N],
+        scratch: &mut [S],
+        body: impl Fn([Part<'_>; N], &mut S) + Sync,
+    ) {
+        let threads = self.threads();
         assert!(scratch.len() >= threads, "one scratch for each worker");
-        assert!(per_tile.is_empty() || per_tile.len() == tiles);
-        let (rows, per_tile, scratch) = (Parts::new(rows), Parts::new(per_tile), Parts::new(scratch));
+        let outputs = outputs.map(|(values, unit)| (values.len().div_ceil(unit), unit, Parts::new(values)));
+        let scratch = Parts::new(scratch);
         let part = |worker| {
-            let own = owned_tiles(worker, threads, tiles);
-            if own.is_empty() {
+            let own = outputs.each_ref().map(|&(units, ..)| owned_units(worker, threads, units));
+            if own.iter().all(Range::is_empty) {
                 return;
             }
-            // SAFETY: `owned_tiles` gives workers disjoint ranges of tiles, hence of rows and of
-            // per-tile elements; `call` runs each part once and returns before the slices are
-            // usable again. Ranges are cut to the slices by `part`.
-            let (rows, per_tile, scratch) = unsafe {
-                (
-                    rows.part(own.start * TILE..own.end * TILE),
-                    per_tile.part(own.clone()),
-                    scratch.part(worker..worker + 1),
-                )
-            };
-            body(own, rows, per_tile, &mut scratch[0]);
+            // SAFETY: `owned_units` gives workers disjoint ranges of the units of each output, hence
+            // of its elements, and the outputs are disjoint slices; `call` runs each part once and
+            // returns before the slices are usable again. Ranges are cut to the slices by `part`.
+            let parts = array::from_fn(|output| unsafe {
+                let (units, (_, unit, values)) = (own[output].clone(), &outputs[output]);
+                Part { values: values.part(units.start * unit..units.end * unit), units }
+            });
+            // SAFETY: as above; the element of a worker is its own.
+            let scratch = unsafe { scratch.part(worker..worker + 1) };
+            body(parts, &mut scratch[0]);
         };
         self.call(&part, true);
     }
@@ -280,9 +301,9 @@ impl Shared {
     }
 }
 
-/// Tiles of worker `worker`: contiguous, in worker order, sizes differing by at most one.
-fn owned_tiles(worker: usize, threads: usize, tiles: usize) -> Range<usize> {
-    tiles * worker / threads..tiles * (worker + 1) / threads
+/// Units of worker `worker`: contiguous, in worker order, sizes differing by at most one.
+fn owned_units(worker: usize, threads: usize, units: usize) -> Range<usize> {
+    units * worker / threads..units * (worker + 1) / threads
 }
 
 /// Spins, then parks, until `done`. Whoever makes it true unparks this thread afterwards.
@@ -301,6 +322,14 @@ fn wait_until(done: impl Fn() -> bool) {
 /// Locks a mutex whose data is valid after any panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a worker owns of an output.
+pub struct Part<'a> {
+    /// Numbers of its units.
+    pub units: Range<usize>,
+    /// Their elements; the last unit of an output may be short.
+    pub values: &'a mut [f32],
 }
 
 /// A mutable slice that workers cut disjoint parts from.
@@ -356,6 +385,29 @@ mod tests {
                 assert!(out.iter().enumerate().all(|(i, &x)| x == i as f32));
                 assert!(per_tile.iter().all(|&x| x == 1.0));
                 assert_eq!(scratch.iter().sum::<usize>(), per_tile.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_unit_of_every_output_is_given_to_exactly_one_worker() {
+        for threads in [1, 2, 3, 7] {
+            let pool = ThreadPool::new(threads).expect("threads");
+            for (first, second) in [(0, 0), (0, 5), (1, 0), (7, 700), (640, 63)] {
+                let (mut a, mut b) = (vec![0.0; first], vec![0.0; second]);
+                let mut calls = vec![0_usize; threads];
+                pool.for_parts([(&mut a, 5), (&mut b, TILE)], &mut calls, |parts, calls| {
+                    for (part, unit) in parts.into_iter().zip([5, TILE]) {
+                        assert_eq!(part.units.len(), part.values.len().div_ceil(unit));
+                        for (i, value) in part.values.iter_mut().enumerate() {
+                            *value += (part.units.start * unit + i) as f32;
+                        }
+                    }
+                    *calls += 1;
+                });
+                assert!([a, b].iter().all(|values| values.iter().enumerate().all(|(i, &x)| x == i as f32)));
+                let most = first.div_ceil(5).max(second.div_ceil(TILE)).min(threads);
+                assert!(calls.iter().all(|&calls| calls <= 1) && calls.iter().sum::<usize>() >= most, "{calls:?}");
             }
         }
     }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, TensorView};
-use septet::arm::{ActivationUse, Epilogue};
+use septet::arm::{ActivationUse, Epilogue, Regions};
 use septet::mixed::{GRANULARITY, MixedFormats, SensitivityTable};
 use septet::model::perplexity::{TEXT, evaluate, token_stream};
-use septet::model::shape::{PRESETS, Preset, ShapeModel};
+use septet::model::shape::{self, PRESETS, Preset, ShapeModel};
 use septet::model::{
     Checkpoint, Decoder, Error, Execution, KernelChoice, LinearSet, ModelParts, Place, Sampler, Storage, builtin,
 };
@@ -185,6 +185,7 @@ fn every_way_to_run_a_kernel_gives_the_same_bits() {
             prefetch: Prefetch::None,
             epilogue: Epilogue::Separate,
             activations: ActivationUse::Requantize,
+            regions: Regions::Each,
             ..execution(1)
         };
         let expected = stream_bits(&model.parts, &set, plain);
@@ -192,14 +193,162 @@ fn every_way_to_run_a_kernel_gives_the_same_bits() {
             for &prefetch in Prefetch::ALL {
                 for &epilogue in Epilogue::ALL {
                     for &activations in ActivationUse::ALL {
-                        let execution = Execution { prefetch, epilogue, activations, ..execution(threads) };
-                        let bits = stream_bits(&model.parts, &set, execution);
-                        assert_eq!(bits, expected, "{threads} {prefetch} {epilogue:?} {activations:?}");
+                        for &regions in Regions::ALL {
+                            let execution =
+                                Execution { prefetch, epilogue, activations, regions, ..execution(threads) };
+                            let bits = stream_bits(&model.parts, &set, execution);
+                            assert_eq!(bits, expected, "{threads} {prefetch} {epilogue:?} {activations:?} {regions:?}");
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// A layer format for each place, in `rows16`, with groups of 128 and of 64 weights side by side.
+fn rows16(format: impl Fn(usize) -> Format) -> impl Fn(Place) -> Storage {
+    move |place| {
+        let number = match place {
+            Place::Layer(layer, role) => layer + role as usize,
+            Place::Head => 0,
+        };
+        let granularity = [Granularity::Group128, Granularity::Group64][number % 2];
+        Storage::Quantized { format: format(number), layout: Layout::Rows16, granularity }
+    }
+}
+
+/// The bits of all that a prompt leaves, and of the token behind it.
+fn prompt_bits(decoder: &mut Decoder, prompt: &[u32]) -> Vec<u32> {
+    decoder.reset();
+    let mut values = decoder.prefill(prompt).expect("finite").to_vec();
+    values.extend(decoder.residual());
+    values.extend(decoder.forward(prompt[0]).expect("finite"));
+    values.extend(decoder.residual());
+    assert_eq!(decoder.position(), prompt.len() + 1);
+    values.extend(decoder.cache().values_of(decoder.position()));
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Prompts around the batch, in batches of some sizes on some threads, and token by token.
+fn assert_batches_are_tokens(parts: &Arc<ModelParts>, set: &LinearSet, isa: Isa, prompt: &[u32]) {
+    let unroll = if isa == Isa::Scalar { Unroll::U1 } else { Unroll::U4 };
+    let kernel = KernelChoice { unpack: Unpack::BitParallel, unroll, isa };
+    let decoder = |threads, prompt_batch| {
+        let execution = Execution { kernel, prompt_batch, ..execution(threads) };
+        Decoder::new(Arc::clone(parts), vec![set.clone()], execution, prompt.len() + 2).expect("consistent")
+    };
+    let mut tokens = decoder(1, 1);
+    assert_eq!(tokens.prompt_batch(), 1);
+    for (threads, batch) in [(1, 2), (3, 5), (2, 13), (1, 24)] {
+        let mut batches = decoder(threads, batch);
+        assert_eq!(batches.prompt_batch(), batch);
+        for length in [1, 2, batch - 1, batch, batch + 1, 2 * batch + 3] {
+            let prompt = &prompt[..length];
+            let expected = prompt_bits(&mut tokens, prompt);
+            let found = prompt_bits(&mut batches, prompt);
+            assert!(found == expected, "{isa}: {length} tokens in batches of {batch} on {threads} threads");
+        }
+    }
+}
+
+/// Instruction sets whose kernels are worth a test of their own here.
+fn isas() -> Vec<Isa> {
+    Isa::ALL.iter().copied().filter(|isa| isa.is_available()).collect()
+}
+
+#[test]
+fn batches_of_a_prompt_give_the_bits_of_its_tokens() {
+    let model = builtin::load().expect("built-in model");
+    let prompt: Vec<u32> = (0..51).map(|i| (i * 397 + 5) % 2048).collect();
+    for isa in isas() {
+        for &format in Format::ALL {
+            let set = model.linears.stored(rows16(|_| format)).expect("quantizes");
+            assert_batches_are_tokens(&model.parts, &set, isa, &prompt);
+        }
+    }
+}
+
+#[test]
+fn batches_of_a_shape_give_the_bits_of_its_tokens() {
+    let parts = Arc::new(shape::parts(&odd_shape(), 2, 3, 51, 2));
+    let prompt: Vec<u32> = (0..51).collect();
+    let model = ShapeModel::new(&odd_shape(), 2, 1, 3, rows16(|number| Format::ALL[number % 3])).expect("offered");
+    for isa in isas() {
+        assert_batches_are_tokens(&parts, &model.sets[0], isa, &prompt);
+    }
+    // Every token of the prompt is a vector of its own, and the first is that of a shape without one.
+    let row = |token| parts.embedding.row(token);
+    assert!(row(0) == model.parts.embedding.row(0) && (1..51).all(|token| row(token) != row(token - 1)));
+}
+
+/// As much as a whole context in batches of the size that arms use.
+#[test]
+fn a_long_prompt_spans_several_batches() {
+    let model = builtin::load().expect("built-in model");
+    let set = model.linears.stored(rows16(|_| Format::W3p5)).expect("quantizes");
+    let prompt: Vec<u32> = (0..400).map(|i| (i * 31 + 7) % 2048).collect();
+    let decoder = |execution| {
+        Decoder::new(Arc::clone(&model.parts), vec![set.clone()], execution, usize::MAX).expect("consistent")
+    };
+    let mut batches = decoder(vector_execution(2));
+    assert!(batches.prompt_batch() > 12 && prompt.len() > 3 * batches.prompt_batch());
+    let mut tokens = decoder(Execution { prompt_batch: 1, ..vector_execution(1) });
+    assert!(prompt_bits(&mut batches, &prompt) == prompt_bits(&mut tokens, &prompt));
+}
+
+/// The execution of `execution`, which on a CPU without vectors takes `rows16` a row at a time.
+fn vector_execution(threads: usize) -> Execution {
+    let mut execution = execution(threads);
+    if execution.kernel.isa == Isa::Scalar {
+        execution.kernel.unroll = Unroll::U1;
+    }
+    execution
+}
+
+#[test]
+fn prompts_are_read_token_by_token_where_a_layer_has_no_kernel_for_batches() {
+    let model = builtin::load().expect("built-in model");
+    let prompt: Vec<u32> = (0..9).map(|i| (i * 397 + 5) % 2048).collect();
+    let quantized = |layout, place: Place| match place {
+        Place::Layer(1, septet::model::Role::V) => Storage::F32,
+        _ => Storage::Quantized { format: Format::W4, layout, granularity: Granularity::Group128 },
+    };
+    let dense = model.linears.stored(|place| quantized(Layout::Dense, place)).expect("quantizes");
+    let mixed = model.linears.stored(|place| quantized(Layout::Rows16, place)).expect("quantizes");
+    for set in [&model.linears, &dense, &mixed] {
+        let bits = |prompt_batch| {
+            let execution = Execution { prompt_batch, ..vector_execution(2) };
+            let mut decoder =
+                Decoder::new(Arc::clone(&model.parts), vec![set.clone()], execution, 16).expect("consistent");
+            assert_eq!(decoder.prompt_batch(), 1);
+            prompt_bits(&mut decoder, &prompt)
+        };
+        assert_eq!(bits(4), bits(1));
+    }
+}
+
+/// Each batch, like each token, takes the next copy of the weights; here the copies differ.
+#[test]
+fn batches_take_the_copies_of_the_weights_in_turn() {
+    let model = |seed| ShapeModel::new(&odd_shape(), 1, 1, seed, rows16(|_| Format::W3)).expect("offered");
+    let parts = Arc::new(shape::parts(&odd_shape(), 1, 3, 12, 3));
+    let (first, second) = (model(3).sets.remove(0), model(4).sets.remove(0));
+    let residual = |sets, prompts: &[&[u32]]| {
+        let execution = Execution { prompt_batch: 3, ..vector_execution(1) };
+        let mut decoder = Decoder::new(Arc::clone(&parts), sets, execution, usize::MAX).expect("consistent");
+        for prompt in prompts {
+            decoder.reset();
+            decoder.prefill(prompt).expect("finite");
+        }
+        decoder.residual().to_vec()
+    };
+    let alone = |set: &LinearSet| residual(vec![set.clone()], &[&[0, 1, 2]]);
+    let both = || vec![first.clone(), second.clone()];
+    assert_ne!(alone(&first), alone(&second));
+    assert_eq!(residual(both(), &[&[0, 1, 2]]), alone(&first));
+    assert_eq!(residual(both(), &[&[5], &[0, 1, 2]]), alone(&second));
+    assert_eq!(residual(both(), &[&[5, 6, 7, 8], &[0, 1, 2]]), alone(&first));
 }
 
 /// At 4 bits the built-in model stays close to itself, and every format costs more the fewer bits
@@ -304,6 +453,13 @@ fn inputs_that_do_not_fit_are_errors() {
     assert!(matches!(decoder.forward(1), Err(Error::ContextFull { position: 512, .. })));
     decoder.reset();
     assert!(decoder.forward(1).is_ok());
+
+    let set = model.linears.stored(rows16(|_| Format::W4)).expect("quantizes");
+    let mut batches = Decoder::new(model.parts, vec![set], vector_execution(1), 16).expect("consistent");
+    assert!(matches!(batches.prefill(&[1, 2, 2048]), Err(Error::Token { token: 2048, vocab: 2048 })));
+    assert!(matches!(batches.prefill(&[1; 16]), Err(Error::PromptTooLong { context: 16, .. })));
+    assert_eq!(batches.position(), 0);
+    assert!(batches.prefill(&[1; 15]).is_ok());
 }
 
 /// Files of a small valid model, to be spoiled one at a time.

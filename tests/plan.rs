@@ -161,14 +161,42 @@ fn what_cannot_be_measured_is_kept_with_its_reason() {
 #[test]
 fn what_means_nothing_on_a_matrix_alone_is_infeasible() {
     let text = HEAD.replace("model = \"builtin\"\nprompt = \"?\"", "matrix = { rows = 64, cols = 64 }");
-    let steps: String = ["epilogue = \"fused\"", "activations = \"cached\"", "unroll = \"u4\""]
+    let text = text.replace("[arm.base]", "[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"");
+    let nothing = ["epilogue = \"fused\"", "activations = \"cached\"", "prefill = \"batch\"", "regions = \"joined\""];
+    let steps: String = nothing
+        .iter()
+        .chain(&["prefetch = \"software\""])
         .map(|set| format!("[[design.step]]\nset = {{ {set} }}\n"))
-        .concat();
+        .collect();
     let design = format!("name = \"d\"\ntitle = \"?\"\nkind = \"add-one-in\"\nfrom = \"base\"\n{steps}");
     let plan = plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{design}"), false, &|_| true);
     assert_eq!(plan.designs[0].contrasts.len(), 1);
     let reasons: Vec<&str> = plan.infeasible.iter().map(|point| point.reason.as_str()).collect();
-    assert!(reasons.len() == 2 && reasons.iter().all(|reason| reason.contains("a matrix alone")), "{reasons:?}");
+    assert!(
+        reasons.len() == nothing.len() && reasons.iter().all(|reason| reason.contains("a matrix alone")),
+        "{reasons:?}"
+    );
+}
+
+#[test]
+fn batches_need_a_prompt_and_a_layout_with_kernels() {
+    let shape = "shape = \"llama70b-tp8\"";
+    let steps = "[[design.step]]\nset = { prefill = \"batch\" }\n[[design.step]]\nset = { prefetch = \"software\" }";
+    let design = format!("name = \"d\"\ntitle = \"?\"\nkind = \"add-one-in\"\nfrom = \"base\"\n{steps}");
+    let rows16 = "[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"";
+    let plan = |workload: &str, arm: &str| {
+        let text = HEAD.replace("model = \"builtin\"\nprompt = \"?\"", workload).replace("[arm.base]", arm);
+        plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{design}"), false, &|_| true)
+    };
+    let reason = |plan: &Plan| plan.infeasible.first().map(|point| point.reason.clone()).unwrap_or_default();
+    assert!(reason(&plan(shape, rows16)).contains("without `prompt_tokens`"));
+    let prompt = format!("{shape}\nprompt_tokens = 200");
+    assert!(reason(&plan(&prompt, "[arm.base]")).contains("batches of a prompt need rows16"));
+    let both = plan(&prompt, rows16);
+    assert!(both.infeasible.is_empty() && both.workloads[0].prompt_tokens == Some(200));
+    assert_eq!(both.workloads[0].metrics(), ["token_time", "kernel_time", "prefill_time"]);
+    let kernels = "gemv/w3p5/rows16/bit_parallel/u1/scalar+gemm/w3p5/rows16/scalar";
+    assert_eq!(cell(&both, &both.designs[0].contrasts[0].arm).kernel, kernels);
 }
 
 /// The widest instruction set differs between CPUs: a step to where the arm already is cannot be

@@ -168,6 +168,7 @@ fn contradictions_are_refused_at_their_place() {
     refused("from", "workloads = []\nfrom", &["an empty list of workloads"]);
     refused("[arm.base]", "[arm.base]\nisa = \"avx2\"", &["arm `base` cannot exist"]);
     refused("model = \"builtin\"", "model = \"builtin\"\nlayers = 2", &["`layers` means nothing without a `shape`"]);
+    refused("tokens = 2", "tokens = 2\nprompt_tokens = 4", &["`prompt_tokens` means nothing without a `shape`"]);
     refused("model = \"builtin\"", "shape = \"llama2-7b\"", &["`prompt` means nothing without a `model`"]);
     refused("model = \"builtin\"\nprompt = \"Once\"", "", &["needs a `model`, a `shape` or a `matrix`, and one alone"]);
     refused("model = \"builtin\"", "model = \"builtin\"\nshape = \"llama2-7b\"", &["and one alone"]);
@@ -197,6 +198,7 @@ fn values_of_wrong_types_or_sizes_are_refused_at_their_place() {
     refused("schema = 1", "schema = ", &["spec.toml:1"]);
     let model = "model = \"builtin\"\nprompt = \"Once\"";
     refused(model, "shape = \"llama2-7b\"\nlayers = 0", &["layers is 0; valid: at least 1"]);
+    refused(model, "shape = \"llama2-7b\"\nprompt_tokens = 0", &["prompt_tokens is 0; valid: at least 1"]);
     refused(model, "matrix = { rows = 0, cols = 64 }", &["rows is 0; valid: at least 1"]);
     refused(model, "matrix = { rows = 64, cols = 65537 }", &["cols is 65537; valid"]);
     refused(model, "matrix = { rows = 64 }", &["missing field `cols`"]);
@@ -288,9 +290,9 @@ fn a_run_is_written_reported_and_protected() {
         assert!(before.contains_key(&place.out().join(name)), "{name}");
     }
     assert!(String::from_utf8_lossy(&before[&place.out().join("tables/ladders.md")]).contains("NOT CITABLE"));
-    // Four metrics of each repetition that was fixed before the first block.
+    // Five metrics of each repetition that was fixed before the first block.
     let facts = read_manifest(&place.out()).unwrap().facts;
-    let rows_of = |facts: &CellFacts| 4 * (usize::from(facts.warm_up) + facts.repetitions as usize);
+    let rows_of = |facts: &CellFacts| 5 * (usize::from(facts.warm_up) + facts.repetitions as usize);
     let planned: BTreeMap<String, usize> = facts.iter().map(|f| (f.cell_id.clone(), rows_of(f))).collect();
     assert!(planned.len() == 3 && place.rows().values().all(|cells| *cells == planned), "{:?}", place.rows());
 
@@ -317,6 +319,42 @@ fn a_run_is_written_reported_and_protected() {
     fs::write(place.spec(), SPEC.replace("seed = 1", "seed = 2")).unwrap();
     let parts = ["the experiment file differs", "line 10: seed = 1", "line 10: seed = 2", "start a new run"];
     assert_refused(&place.run(&["--quick", "--resume", "out"]), &parts);
+}
+
+/// A prompt in batches, and regions that are joined, compute the same; the time of the prompt is a metric.
+#[test]
+fn a_prompt_is_timed_token_by_token_and_in_batches() {
+    let steps =
+        ["prefill = \"batch\"", "regions = \"joined\""].map(|set| format!("[[design.step]]\nset = {{ {set} }}"));
+    let spec = SPEC
+        .replace("[[design.step]]\nset = { unpack = \"lut\" }", &steps.join("\n"))
+        .replace("[arm.base]", "[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"")
+        .replace("\"Once\"", "\"Once upon a time there was a fox.\"");
+    let place = Place::new(&spec);
+    let output = place.run(&["--quick", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let manifest = read_manifest(&place.out()).unwrap();
+    let tokens = manifest.facts[0].prompt_tokens.unwrap();
+    assert!(tokens > 4 && manifest.facts.iter().all(|facts| facts.quality.bit_equal == Some(true)));
+    let cells = fs::read_to_string(place.out().join("cells.csv")).unwrap();
+    let header: Vec<&str> = cells.lines().next().unwrap().split(',').collect();
+    let of = |line: &str, column: &str| -> String {
+        let at = header.iter().position(|name| *name == column).unwrap();
+        line.split(',').nth(at).unwrap().to_owned()
+    };
+    let median = |level: &str, metric: &str| -> f64 {
+        let is = |line: &&str| of(line, "prefill") == level && of(line, "metric") == metric;
+        of(cells.lines().find(is).expect("a row"), "median").parse().unwrap()
+    };
+    for level in ["token", "batch"] {
+        let (time, first) = (median(level, "prefill_time"), median(level, "time_to_first_token"));
+        assert!(time > 0.0 && (first / (time * f64::from(tokens)) - 1.0).abs() < 1e-9, "{level}: {time}, {first}");
+        assert!((median(level, "prefill_tokens_per_s") * time / 1e9 - 1.0).abs() < 1e-9);
+    }
+    let arms = fs::read_to_string(place.out().join("tables/arms.md")).unwrap();
+    assert!(arms.contains("| Prefill | First token |") && arms.contains("/requantize/batch/joined |"), "{arms}");
+    let ladders = fs::read_to_string(place.out().join("tables/ladders.md")).unwrap();
+    assert!(ladders.contains("| Prefill, vs. previous |"), "{ladders}");
 }
 
 #[test]

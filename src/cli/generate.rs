@@ -10,7 +10,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use miette::{IntoDiagnostic, Result};
-use septet_kernels::{Format, Granularity, Layout, Level, UnknownLevel};
+use septet_kernels::{Format, Granularity, Level, UnknownLevel};
 use thiserror::Error;
 
 use super::{Exit, output::note};
@@ -64,8 +64,11 @@ enum WeightFormat {
 impl WeightFormat {
     /// The linear layers of `model` in these weights.
     fn linears(self, model: &Checkpoint) -> Result<LinearSet, GenerateError> {
-        let quantized =
-            |format| Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
+        let quantized = |format| Storage::Quantized {
+            format,
+            layout: Execution::fast_layout(),
+            granularity: Granularity::Group128,
+        };
         Ok(match self {
             Self::F32 => model.linears.clone(),
             Self::Quantized(format) => model.linears.stored(|_| quantized(format))?,
@@ -240,7 +243,7 @@ impl fmt::Display for Summary {
         };
         write!(
             f,
-            "{} weights, {} threads; prompt: {} tokens, {:.0} tokens/s; text: {} tokens, {:.0} tokens/s, \
+            "{} weights, {} threads; prefill: {} tokens, {:.0} tokens/s; text: {} tokens, {:.0} tokens/s, \
              {share:.0} % of the time in linear layers; {stop}",
             self.format,
             self.threads,

@@ -1,15 +1,16 @@
-//! The forward pass: one token at a time, in the order of the paper.
+//! The forward pass in the order of the paper: one token at a time, or a prompt in batches
+//! ([`prefill`](super::prefill)).
 
 use std::sync::Arc;
 
 use septet_kernels::NonFinite;
-use septet_kernels::ops::silu;
 
 use super::attention::attend;
 use super::error::Error;
 use super::execution::Execution;
 use super::kv_cache::KvCache;
 use super::linear::{LinearSet, Role};
+use super::prefill::{Batch, NonFiniteColumn};
 use super::projector::{BoundLinear, Projector, Spans};
 use super::residual::Residual;
 use super::weights::ModelParts;
@@ -18,14 +19,16 @@ use super::weights::ModelParts;
 /// one text. All buffers are allocated once.
 pub struct Decoder {
     parts: Arc<ModelParts>,
-    /// Distinct copies of the linear layers; tokens take them in turn.
+    /// Distinct copies of the linear layers; tokens, and batches of a prompt, take them in turn.
     sets: Vec<LinearSet<BoundLinear>>,
     projector: Projector,
     cache: KvCache,
     /// Position of the next token.
     position: usize,
-    /// Tokens since the decoder was made.
-    tokens: usize,
+    /// How often a copy of the linear layers was read since the decoder was made.
+    readings: usize,
+    /// What reads batches of a prompt; nothing where prompts are read token by token.
+    batch: Option<Batch>,
     /// (hidden)
     residual: Residual,
     /// (heads, head_dim)
@@ -50,11 +53,12 @@ impl Decoder {
     /// A decoder at position 0 with room for `positions` positions, at most the model's context.
     ///
     /// `sets` is one set of linear layers, or several equal ones at distinct addresses, of which
-    /// each token uses the next.
+    /// each token, and each batch of a prompt, uses the next.
     ///
     /// # Errors
     ///
-    /// When there is no set, or the layers of one do not have the shapes of the configuration.
+    /// When there is no set, the layers of one do not have the shapes of the configuration, or a
+    /// kernel of the execution does not exist or run here.
     pub fn new(
         parts: Arc<ModelParts>,
         sets: Vec<LinearSet>,
@@ -69,12 +73,14 @@ impl Decoder {
         let bound = sets.iter().map(|set| set.try_map(|_, linear| BoundLinear::new(linear, &execution)));
         let bound = bound.collect::<Result<_, Error>>()?;
         let positions = positions.min(config.context);
+        let batch = Batch::new(config, &sets, &execution, positions);
         let vocab = if sets[0].head.is_some() { config.vocab } else { 0 };
         Ok(Self {
             projector: Projector::new(execution, config.hidden, sets[0].iter()),
             cache: KvCache::new(config, positions),
             position: 0,
-            tokens: 0,
+            readings: 0,
+            batch,
             residual: Residual::new(config.hidden),
             q: vec![0.0; config.q_width()],
             k: vec![0.0; config.kv_width()],
@@ -104,6 +110,16 @@ impl Decoder {
         self.residual.values()
     }
 
+    /// Keys and values of the positions so far.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// Positions of a prompt that are read at once: 1 where it is read token by token.
+    pub fn prompt_batch(&self) -> usize {
+        self.batch.as_ref().map_or(1, Batch::columns)
+    }
+
     /// Begins a new text.
     pub fn reset(&mut self) {
         self.position = 0;
@@ -114,23 +130,44 @@ impl Decoder {
         self.projector.take_spans()
     }
 
-    /// Processes a prompt and returns the logits (vocab) that follow it.
+    /// Processes a prompt and returns the logits (vocab) that follow it; none without a head.
     ///
     /// # Errors
     ///
     /// When the prompt is empty or leaves no room for a token, and as [`Decoder::forward`].
     pub fn prefill(&mut self, prompt: &[u32]) -> Result<&[f32], Error> {
-        let Some((last, before)) = prompt.split_last() else {
+        if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
-        };
+        }
         let context = self.positions();
         if self.position + prompt.len() >= context {
             return Err(Error::PromptTooLong { tokens: prompt.len(), context });
         }
-        for &token in before {
-            self.advance(token)?;
+        for tokens in prompt.chunks(self.prompt_batch()) {
+            self.advance_all(tokens)?;
         }
-        self.forward(*last)
+        self.logits()
+    }
+
+    /// Processes `tokens`, no more than a batch, through the layers and stops before the head.
+    fn advance_all(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        let Self { parts, sets, projector, cache, residual, batch, position, .. } = self;
+        let Some(batch) = batch else {
+            return tokens.iter().try_for_each(|&token| self.advance(token));
+        };
+        let vocab = parts.config.vocab;
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(Error::Token { token, vocab });
+        }
+        let read = batch.layers(parts, self.readings % sets.len(), projector, cache, *position, tokens);
+        read.map_err(|NonFiniteColumn(column)| Error::NonFinite {
+            what: "an activation",
+            position: *position + column,
+        })?;
+        residual.set(batch.last(tokens.len()));
+        self.position += tokens.len();
+        self.readings += 1;
+        Ok(())
     }
 
     /// Processes `token` and returns the logits (vocab) of what follows; none without a head.
@@ -139,8 +176,13 @@ impl Decoder {
     ///
     /// When the token is not in the vocabulary, the context is full, or a value is not finite.
     pub fn forward(&mut self, token: u32) -> Result<&[f32], Error> {
-        let set = self.tokens % self.sets.len();
         self.advance(token)?;
+        self.logits()
+    }
+
+    /// The logits (vocab) behind the residual stream, with the head of the copy that was read last.
+    fn logits(&mut self) -> Result<&[f32], Error> {
+        let set = (self.readings - 1) % self.sets.len();
         if let Some(head) = &self.sets[set].head {
             let operand = self.projector.normed(&self.residual, &self.parts.final_norm, self.parts.config.norm_eps);
             let stored = self.projector.store(head, operand, &mut self.logits);
@@ -171,7 +213,7 @@ impl Decoder {
         }
         self.layers(token).map_err(|_| Error::NonFinite { what: "an activation", position })?;
         self.position += 1;
-        self.tokens += 1;
+        self.readings += 1;
         Ok(())
     }
 
@@ -180,15 +222,14 @@ impl Decoder {
     fn layers(&mut self, token: u32) -> Result<(), NonFinite> {
         let Self { parts, sets, projector, cache, residual, q, k, v, scores, attended, gate, up, .. } = self;
         let (config, position, eps) = (&parts.config, self.position, parts.config.norm_eps);
-        let set = &sets[self.tokens % sets.len()];
+        let set = &sets[self.readings % sets.len()];
 
         residual.set(parts.embedding.row(token as usize));
         for (layer, (norms, linears)) in parts.norms.iter().zip(&set.layers).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
             let operand = projector.normed(residual, &norms.attention, eps);
-            projector.store(&linears[Role::Q], operand, q)?;
-            projector.store(&linears[Role::K], operand, k)?;
-            projector.store(&linears[Role::V], operand, v)?;
+            let outputs = [(&linears[Role::Q], &mut q[..]), (&linears[Role::K], k), (&linears[Role::V], v)];
+            projector.store_all(operand, outputs)?;
             parts.rotary.rotate(position, q);
             parts.rotary.rotate(position, k);
             cache.store(layer, position, k, v);
@@ -198,9 +239,7 @@ impl Decoder {
 
             // x += Down · (silu(Gate·norm(x)) · (Up·norm(x)))
             let operand = projector.normed(residual, &norms.ffn, eps);
-            projector.store(&linears[Role::Gate], operand, gate)?;
-            projector.store(&linears[Role::Up], operand, up)?;
-            silu::swiglu(gate, up);
+            projector.store_gated(operand, (&linears[Role::Gate], gate), (&linears[Role::Up], up))?;
             let operand = projector.plain(gate);
             projector.add(&linears[Role::Down], operand, residual)?;
         }

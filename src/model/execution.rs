@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use septet_kernels::{Isa, Prefetch, Unpack, Unroll, Variant};
+use septet_kernels::{Isa, Layout, Prefetch, Unpack, Unroll, Variant};
 
-use crate::arm::{ActivationUse, Arm, Epilogue};
+use super::prefill::BATCH;
+use crate::arm::{ActivationUse, Arm, Epilogue, Prefill, Regions};
 use crate::pool::ThreadPool;
 
 /// The part of a kernel's name that is not given by the matrix that it multiplies.
@@ -31,13 +32,28 @@ pub struct Execution {
     pub prefetch: Prefetch,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
+    pub regions: Regions,
+    /// Positions of a prompt that are read at once, where every layer has a kernel for many columns;
+    /// 1: one token at a time.
+    pub prompt_batch: usize,
 }
 
 impl Execution {
     /// As `arm` says, on the threads of `pool`.
     pub fn of(arm: &Arm, pool: Arc<ThreadPool>) -> Self {
-        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, .. } = *arm;
-        Self { pool, kernel: KernelChoice { unpack, unroll, isa }, prefetch, epilogue, activations }
+        let Arm { unpack, unroll, isa, prefetch, epilogue, activations, prefill, regions, .. } = *arm;
+        let prompt_batch = match prefill {
+            Prefill::Token => 1,
+            Prefill::Batch => BATCH,
+        };
+        let kernel = KernelChoice { unpack, unroll, isa };
+        Self { pool, kernel, prefetch, epilogue, activations, regions, prompt_batch }
+    }
+
+    /// The layout that [`Execution::fast`] is fastest with, and reads prompts in batches of; without
+    /// vectors, `rows16` has no kernel of its unrolling.
+    pub fn fast_layout() -> Layout {
+        if Isa::best() == Isa::Scalar { Layout::Dense } else { Layout::Rows16 }
     }
 
     /// A good choice on this CPU, on the threads of `pool`.
@@ -48,6 +64,8 @@ impl Execution {
             prefetch: Prefetch::Software,
             epilogue: Epilogue::Fused,
             activations: ActivationUse::Cached,
+            regions: Regions::Joined,
+            prompt_batch: BATCH,
         }
     }
 }

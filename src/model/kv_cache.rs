@@ -55,6 +55,16 @@ impl KvCache {
         (&self.keys[range.clone()], &self.values[range])
     }
 
+    /// Every key and value of the first `positions` positions, head by head.
+    pub fn values_of(&self, positions: usize) -> impl Iterator<Item = &f32> {
+        let heads = self.keys.len() / (self.positions * self.head_dim);
+        let heads = (0..heads).map(move |head| (head / self.kv_heads, head % self.kv_heads));
+        heads.flat_map(move |(layer, head)| {
+            let (keys, values) = self.head(layer, head, positions);
+            keys.iter().chain(values)
+        })
+    }
+
     fn start(&self, layer: usize, kv_head: usize) -> usize {
         (layer * self.kv_heads + kv_head) * self.positions * self.head_dim
     }

@@ -19,6 +19,7 @@ pub mod execution;
 pub mod kv_cache;
 pub mod linear;
 pub mod perplexity;
+pub mod prefill;
 pub mod projector;
 pub mod residual;
 pub mod sampler;

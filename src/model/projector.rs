@@ -1,18 +1,25 @@
 //! Running linear layers: who quantizes the operand, which kernel multiplies, what happens at the
 //! store, on which threads, and for how long.
 
+use std::array;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use septet_kernels::ops::{lanes, linear, norm};
-use septet_kernels::{Activations, BoundKernel, GemvJob, NonFinite, Output, PackedMatrix, Scratch, Variant, registry};
+use septet_kernels::ops::{lanes, linear, norm, silu};
+use septet_kernels::{
+    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, NonFinite, Output, PackedMatrix, Prefetch, Scratch,
+    Variant, registry,
+};
 
 use super::error::Error;
 use super::execution::Execution;
 use super::linear::Linear;
+use super::prefill::BatchedLinear;
 use super::residual::Residual;
 use super::weights::Matrix;
-use crate::arm::{ActivationUse, Epilogue};
+use crate::arm::{ActivationUse, Epilogue, Regions};
+use crate::pool::ThreadPool;
 
 /// Time spent inside linear kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,11 +101,26 @@ struct Normalized {
     number: Option<u64>,
 }
 
-/// The operand that was quantized last.
+/// Most products of a region: q, k and v.
+const JOINED: usize = 3;
+
+/// The operands that were quantized last, one for each product of a region: they may have other
+/// segments, and each has its own where nothing is kept.
 struct Quantized {
+    slots: [Slot; JOINED],
+}
+
+/// An operand that was quantized.
+struct Slot {
     activations: Activations,
     /// Which operand it is, and in segments of how many values.
     holds: Option<(u64, usize)>,
+}
+
+/// A linear layer and the operand that it is multiplied with.
+enum Product<'a> {
+    F32(&'a Matrix, &'a [f32]),
+    Quantized(&'a BoundKernel, &'a PackedMatrix, &'a Activations),
 }
 
 impl Projector {
@@ -114,7 +136,9 @@ impl Projector {
         }
         Self {
             normalized: Normalized { values: vec![0.0; hidden], number: None },
-            quantized: Quantized { activations: Activations::with_capacity(cols), holds: None },
+            quantized: Quantized {
+                slots: array::from_fn(|_| Slot { activations: Activations::with_capacity(cols), holds: None }),
+            },
             delta: vec![0.0; hidden],
             scratch: (0..execution.pool.threads()).map(|_| Scratch::with_capacity(stripe_bytes)).collect(),
             operands: 0,
@@ -126,6 +150,11 @@ impl Projector {
     /// Time spent since the last call, which starts from zero again.
     pub fn take_spans(&mut self) -> Spans {
         std::mem::take(&mut self.spans)
+    }
+
+    /// The threads that rows are split among.
+    pub(super) fn pool(&self) -> &ThreadPool {
+        &self.execution.pool
     }
 
     /// A vector as it is.
@@ -150,29 +179,100 @@ impl Projector {
     ///
     /// When the operand has to be quantized and is not finite.
     pub fn store(&mut self, linear: &BoundLinear, operand: Operand<'_>, out: &mut [f32]) -> Result<(), NonFinite> {
-        let Self { execution, normalized, quantized, scratch, spans, .. } = self;
-        match linear {
-            BoundLinear::F32(matrix) => {
-                let x = normalized.values(operand);
-                spans.time(|| {
-                    execution.pool.for_tiles(out, scratch, |tiles, out, _| {
-                        let first = tiles.start * lanes::TILE * matrix.cols;
-                        linear::gemv(&matrix.values[first..first + out.len() * matrix.cols], x, out);
-                    });
-                });
+        self.region(operand, [(linear, out)], |_| {})
+    }
+
+    /// `out = linear · operand` for each of `products`, in one region or in one each.
+    ///
+    /// # Errors
+    ///
+    /// As [`Projector::store`].
+    pub fn store_all<const N: usize>(
+        &mut self,
+        operand: Operand<'_>,
+        products: [(&BoundLinear, &mut [f32]); N],
+    ) -> Result<(), NonFinite> {
+        match self.execution.regions {
+            Regions::Each => products.into_iter().try_for_each(|(linear, out)| self.store(linear, operand, out)),
+            Regions::Joined => self.region(operand, products, |_| {}),
+        }
+    }
+
+    /// `gate = silu(Gate · operand) · (Up · operand)`; `gate` and `up` are (ffn), and `up` is left as any
+    /// values. In one region, a worker gates the tiles that it owns as soon as it has stored them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Projector::store`].
+    pub fn store_gated(
+        &mut self,
+        operand: Operand<'_>,
+        gate: (&BoundLinear, &mut [f32]),
+        up: (&BoundLinear, &mut [f32]),
+    ) -> Result<(), NonFinite> {
+        match self.execution.regions {
+            Regions::Each => {
+                self.store(gate.0, operand, gate.1)?;
+                self.store(up.0, operand, up.1)?;
+                silu::swiglu(gate.1, up.1);
+                Ok(())
             }
-            BoundLinear::Quantized(kernel, weights) => {
-                let activations = quantized.activations(operand, weights.segment(), execution, normalized)?;
-                let prefetch = execution.prefetch;
-                spans.time(|| {
-                    execution.pool.for_tiles(out, scratch, |tiles, out, scratch| {
-                        let output = Output::Store(out);
-                        kernel.gemv(GemvJob { weights, activations, tiles, output, prefetch, scratch });
-                    });
-                });
+            Regions::Joined => self.region(operand, [gate, up], |[gate, up]| silu::swiglu(gate, up)),
+        }
+    }
+
+    /// `out = linear · operand` for each of `products` in one region; then each worker calls `finish`
+    /// with the rows that it owns of each.
+    fn region<const N: usize>(
+        &mut self,
+        operand: Operand<'_>,
+        products: [(&BoundLinear, &mut [f32]); N],
+        finish: impl Fn([&mut [f32]; N]) + Sync,
+    ) -> Result<(), NonFinite> {
+        const { assert!(N <= JOINED) };
+        let Self { execution, normalized, quantized, scratch, spans, .. } = self;
+        let linears = products.each_ref().map(|(linear, _)| *linear);
+        let mut slots = [0; N];
+        for (at, linear) in linears.iter().enumerate() {
+            match linear {
+                BoundLinear::F32(_) => normalized.fill(operand),
+                BoundLinear::Quantized(_, weights) => {
+                    slots[at] = quantized.fill(at, operand, weights.segment(), execution, normalized)?;
+                }
             }
         }
+        let products_of = array::from_fn::<_, N, _>(|at| match linears[at] {
+            BoundLinear::F32(matrix) => Product::F32(matrix, normalized.values(operand)),
+            BoundLinear::Quantized(kernel, weights) => {
+                Product::Quantized(kernel, weights, &quantized.slots[slots[at]].activations)
+            }
+        });
+        let outputs = products.map(|(_, out)| (out, lanes::TILE));
+        spans.time(|| {
+            execution.pool.for_parts(outputs, scratch, |mut parts, scratch| {
+                for (product, part) in products_of.iter().zip(&mut parts) {
+                    // A worker may own tiles of one output and none of another.
+                    if !part.units.is_empty() {
+                        product.store(part.units.clone(), part.values, execution.prefetch, scratch);
+                    }
+                }
+                finish(parts.map(|part| part.values));
+            });
+        });
         Ok(())
+    }
+
+    /// `out = linear · columns`, `(tiles, columns, 64)`.
+    pub(super) fn store_columns(&mut self, linear: &BatchedLinear, columns: &ActivationBatch, out: &mut [f32]) {
+        let Self { execution, scratch, spans, .. } = self;
+        let BatchedLinear { kernel, weights } = linear;
+        let count = columns.columns();
+        spans.time(|| {
+            execution.pool.for_parts([(out, lanes::TILE * count)], scratch, |[part], _| {
+                let units = part.units.start * count..part.units.end * count;
+                kernel.gemm(GemmJob { weights, batch: columns, units, out: part.values });
+            });
+        });
     }
 
     /// `residual += linear · operand`, and the square sums of the result.
@@ -188,7 +288,8 @@ impl Projector {
     ) -> Result<(), NonFinite> {
         if let (BoundLinear::Quantized(kernel, weights), Epilogue::Fused) = (linear, self.execution.epilogue) {
             let Self { execution, normalized, quantized, scratch, spans, .. } = self;
-            let activations = quantized.activations(operand, weights.segment(), execution, normalized)?;
+            let slot = quantized.fill(0, operand, weights.segment(), execution, normalized)?;
+            let activations = &quantized.slots[slot].activations;
             let prefetch = execution.prefetch;
             let Residual { values, square_sums } = residual;
             spans.time(|| {
@@ -207,43 +308,72 @@ impl Projector {
     }
 }
 
-impl Normalized {
-    /// The values of `operand` (cols), normalized at most once.
-    fn values<'a>(&'a mut self, operand: Operand<'a>) -> &'a [f32] {
-        match operand.source {
-            Source::Plain(x) => x,
-            Source::Normed { x, weight, inv_rms } => {
-                if self.number != Some(operand.number) {
-                    norm::normalize(x, weight, inv_rms, &mut self.values);
-                    self.number = Some(operand.number);
-                }
-                &self.values
+impl Product<'_> {
+    /// Stores the rows of `tiles`.
+    fn store(&self, tiles: Range<usize>, out: &mut [f32], prefetch: Prefetch, scratch: &mut Scratch) {
+        match *self {
+            Product::F32(matrix, x) => {
+                let first = tiles.start * lanes::TILE * matrix.cols;
+                linear::gemv(&matrix.values[first..first + out.len() * matrix.cols], x, out);
+            }
+            Product::Quantized(kernel, weights, activations) => {
+                let output = Output::Store(out);
+                kernel.gemv(GemvJob { weights, activations, tiles, output, prefetch, scratch });
             }
         }
     }
 }
 
+impl Normalized {
+    /// Normalizes `operand`, if it asks for it and is not here.
+    fn fill(&mut self, operand: Operand<'_>) {
+        if let Source::Normed { x, weight, inv_rms } = operand.source
+            && self.number != Some(operand.number)
+        {
+            norm::normalize(x, weight, inv_rms, &mut self.values);
+            self.number = Some(operand.number);
+        }
+    }
+
+    /// The values of `operand` (cols), which [`Normalized::fill`] has seen.
+    fn values<'a>(&'a self, operand: Operand<'a>) -> &'a [f32] {
+        match operand.source {
+            Source::Plain(x) => x,
+            Source::Normed { .. } => &self.values,
+        }
+    }
+}
+
 impl Quantized {
-    /// `operand` in segments of `segment` values, quantized now unless it is here and may be kept.
-    fn activations(
+    /// The slot that holds `operand` in segments of `segment` values for the product number `at` of a
+    /// region. It is quantized now, into the slot of the product, unless it may be kept and is here: in
+    /// that slot, or in one of an earlier product.
+    fn fill(
         &mut self,
+        at: usize,
         operand: Operand<'_>,
         segment: usize,
         execution: &Execution,
         normalized: &mut Normalized,
-    ) -> Result<&Activations, NonFinite> {
+    ) -> Result<usize, NonFinite> {
         let wanted = Some((operand.number, segment));
-        if execution.activations == ActivationUse::Requantize || self.holds != wanted {
-            self.holds = None;
-            match (operand.source, execution.epilogue) {
-                (Source::Normed { x, weight, inv_rms }, Epilogue::Fused) => {
-                    self.activations.quantize_normed(x, weight, inv_rms, segment)?;
-                }
-                _ => self.activations.quantize(normalized.values(operand), segment)?,
-            }
-            self.holds = wanted;
+        let kept = self.slots[..=at].iter().position(|slot| slot.holds == wanted);
+        if let (ActivationUse::Cached, Some(kept)) = (execution.activations, kept) {
+            return Ok(kept);
         }
-        Ok(&self.activations)
+        let slot = &mut self.slots[at];
+        slot.holds = None;
+        match (operand.source, execution.epilogue) {
+            (Source::Normed { x, weight, inv_rms }, Epilogue::Fused) => {
+                slot.activations.quantize_normed(x, weight, inv_rms, segment)?;
+            }
+            _ => {
+                normalized.fill(operand);
+                slot.activations.quantize(normalized.values(operand), segment)?;
+            }
+        }
+        slot.holds = wanted;
+        Ok(at)
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A shape model runs the layer code of a trained one: norms, attention over a small cache that
 //! wraps around, SwiGLU. It has neither a head nor an embedding: every token enters as the same
-//! seeded vector. Its linear layers exist in several copies at distinct addresses and each token
-//! reads the next one, so that weights come from memory as they do in a model of all layers.
+//! seeded vector. With a prompt, each of its tokens enters as a seeded vector of its own, and the
+//! cache holds the prompt and what follows. Linear layers exist in several copies at distinct
+//! addresses and each token reads the next one, so that weights come from memory as they do in a
+//! model of all layers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +20,7 @@ use super::error::Error;
 use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage};
 use super::weights::{LayerNorms, Matrix, ModelParts};
 
-/// Positions before the cache of a shape model wraps: enough for attention to be real, too few for
+/// Positions before the cache of a shape model without a prompt wraps: enough for attention to be real, too few for
 /// it to matter beside the linear layers.
 const CONTEXT: usize = 64;
 
@@ -152,7 +154,7 @@ impl ShapeModel {
                 return Err(Error::Zero { what, found });
             }
         }
-        let parts = parts(preset, layers, seed);
+        let parts = parts(preset, layers, seed, 0, 0);
         let mut set = LinearSet { layers: Vec::with_capacity(layers), head: None };
         for layer in 0..layers {
             set.layers.push(LayerLinears::try_from_fn(|role| {
@@ -171,17 +173,24 @@ impl ShapeModel {
     }
 }
 
-/// Everything but the linear layers. The "embedding" has one row: the vector that every token is.
-fn parts(preset: &Preset, layers: usize, seed: u64) -> ModelParts {
-    let config = preset.config(layers);
+/// Everything but the linear layers, for a prompt of `prompt` tokens (0: none) and `tokens` behind it.
+/// The "embedding" has a row for each token of the prompt; the tokens behind it all are the first.
+pub fn parts(preset: &Preset, layers: usize, seed: u64, prompt: usize, tokens: usize) -> ModelParts {
+    let vocab = prompt.max(1);
+    let context = if prompt == 0 { CONTEXT } else { prompt + tokens };
+    let config = Config { vocab, context, ..preset.config(layers) };
     let ones = vec![1.0; preset.hidden];
     let norms = LayerNorms { attention: ones.clone(), ffn: ones.clone() };
     ModelParts {
-        embedding: Arc::new(Matrix { rows: 1, cols: preset.hidden, values: normal(preset.hidden, 1.0, seed) }),
+        embedding: Arc::new(Matrix {
+            rows: vocab,
+            cols: preset.hidden,
+            values: normal(vocab * preset.hidden, 1.0, seed),
+        }),
         norms: vec![norms; layers],
         final_norm: ones,
-        rotary: RotaryTable::new(CONTEXT, preset.head_dim, config.rope_theta),
-        wraps: true,
+        rotary: RotaryTable::new(context, preset.head_dim, config.rope_theta),
+        wraps: prompt == 0,
         config,
     }
 }

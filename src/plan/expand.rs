@@ -186,9 +186,13 @@ fn expand_workload(spec: &Spec, workload: &WorkloadSpec, options: &Options<'_>) 
         Some(tokens) if options.quick => *tokens.get_ref(),
         _ => *workload.tokens.get_ref(),
     };
+    if let Some(tokens) = &workload.prompt_tokens {
+        check_range(spec, tokens, 1..100_001, "prompt_tokens")?;
+    }
+    let prompt_tokens = workload.prompt_tokens.as_ref().map(|tokens| *tokens.get_ref());
     let (name, title, unit) = (workload.name.get_ref().clone(), workload.title.clone(), unit.to_owned());
     let repetitions = *workload.repetitions.get_ref();
-    let one = Workload { name, title, residency, unit, threads: 1, repetitions, tokens, source };
+    let one = Workload { name, title, residency, unit, threads: 1, repetitions, tokens, prompt_tokens, source };
     Ok(match workload.threads.get_ref() {
         Threads::Count(threads @ 1..=MAX_THREADS) => vec![Workload { threads: *threads, ..one }],
         Threads::Word(word) if word == "all" => vec![Workload { threads: options.cores, ..one }],
@@ -216,7 +220,7 @@ fn source(
     options: &Options<'_>,
 ) -> Result<(Source, Residency, &'static str), SpecError> {
     let name = workload.name.get_ref();
-    let WorkloadSpec { model, prompt, shape, layers, matrix, residency, .. } = workload;
+    let WorkloadSpec { model, prompt, shape, layers, prompt_tokens, matrix, residency, .. } = workload;
     let idle = |key: Option<Range<usize>>, what: &str, owner: &str| {
         let message = format!("`{what}` means nothing without a `{owner}`, and workload `{name}` has none");
         key.map_or(Ok(()), |span| Err(spec.error(span, message, None)))
@@ -226,6 +230,7 @@ fn source(
     }
     if shape.is_none() {
         idle(layers.as_ref().map(Spanned::span), "layers", "shape")?;
+        idle(prompt_tokens.as_ref().map(Spanned::span), "prompt_tokens", "shape")?;
     }
     if matrix.is_none() {
         idle(residency.as_ref().map(Spanned::span), "residency", "matrix")?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use threads::thread_counts;
 
-use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue};
+use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions};
 
 /// Version of the plan as written into `manifest.json`.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -34,6 +34,16 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     pub infeasible: Vec<Infeasible>,
     pub designs: Vec<Design>,
+}
+
+impl Plan {
+    /// Axes that no cell names, with their levels: the plan is older than they are, and what it
+    /// measured was at the published baseline.
+    pub fn unnamed_factors(&self) -> BTreeMap<String, String> {
+        let mut factors = Arm::BASELINE.factors();
+        factors.retain(|axis, _| !self.cells.iter().any(|cell| cell.factors.contains_key(axis)));
+        factors
+    }
 }
 
 /// How samples are taken; frozen before the first one.
@@ -79,6 +89,9 @@ pub struct Workload {
     pub repetitions: u32,
     /// Tokens of each repetition; of a matrix, products.
     pub tokens: u32,
+    /// Tokens of the prompt that a shape reads before them; a trained model reads a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
     /// Parameters that the runner needs to build the workload.
     pub source: Source,
 }
@@ -87,7 +100,10 @@ impl Workload {
     /// What is measured in each repetition. Latencies belong to models that decode text.
     pub fn metrics(&self) -> &'static [&'static str] {
         match self.source {
-            Source::Trained { .. } => &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95"],
+            Source::Trained { .. } => {
+                &["token_time", "kernel_time", "token_latency_p50", "token_latency_p95", "prefill_time"]
+            }
+            Source::Shape { .. } if self.prompt_tokens.is_some() => &["token_time", "kernel_time", "prefill_time"],
             Source::Shape { .. } | Source::Matrix { .. } => &["token_time", "kernel_time"],
         }
     }
@@ -102,8 +118,18 @@ impl Workload {
 
     /// Why `arm` means nothing on this workload, if it does not.
     pub fn infeasible(&self, arm: &Arm) -> Option<&'static str> {
-        let Source::Matrix { .. } = self.source else { return None };
-        if arm.format == ArmFormat::Mixed {
+        match self.source {
+            Source::Matrix { .. } => {}
+            Source::Shape { .. } if arm.prefill == Prefill::Batch && self.prompt_tokens.is_none() => {
+                return Some("a shape without `prompt_tokens` has no prompt to read");
+            }
+            Source::Shape { .. } | Source::Trained { .. } => return None,
+        }
+        if arm.prefill == Prefill::Batch {
+            Some("a matrix alone has no prompt to read")
+        } else if arm.regions == Regions::Joined {
+            Some("a matrix alone is one region of the threads")
+        } else if arm.format == ArmFormat::Mixed {
             Some("mixed chooses among the tensors of a model; a matrix alone has one format")
         } else if arm.epilogue == Epilogue::Fused {
             Some("a matrix alone has no residual stream to add to")
@@ -169,6 +195,14 @@ pub struct Cell {
     pub kernel: String,
     /// Set on the null check A′: the id of the baseline cell that it repeats.
     pub null_of: Option<String>,
+}
+
+impl Cell {
+    /// Its level on `axis`, the published baseline where the plan is older than the axis; nothing if
+    /// there is no such axis.
+    pub fn level(&self, axis: &str) -> Option<&str> {
+        self.factors.get(axis).map(String::as_str).or_else(|| Arm::BASELINE.level(axis))
+    }
 }
 
 /// A point that a design asked for and that cannot exist, with the reason.

@@ -112,6 +112,9 @@ pub struct CellFacts {
     pub weights_per_unit: u64,
     /// Stored bytes read for them: codes, scales and padding.
     pub bytes_per_unit: u64,
+    /// Tokens of the prompt that is read in each repetition, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<u32>,
     /// SHA-256 of the residual stream that the reference arm of the cell's format leaves: what the
     /// cell must compute in every block.
     pub output_sha256: String,

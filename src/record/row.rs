@@ -1,7 +1,8 @@
 //! One row of `samples.csv` and of `counters.csv`, as written and as read.
 //!
 //! Rows are raw: one metric of one repetition, nothing derived. Readers refuse unknown columns and
-//! other schema versions.
+//! other schema versions. A column for a new axis is no new version: older files are read as
+//! [`read_rows`](super::read_rows) says.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,10 +45,12 @@ pub struct Sample {
     pub prefetch: String,
     pub epilogue: String,
     pub activations: String,
+    pub prefill: String,
+    pub regions: String,
     pub threads: u32,
     pub phase: Phase,
     pub repetition: u32,
-    /// `token_time`, `kernel_time`, `token_latency_p50`, `token_latency_p95`.
+    /// `token_time`, `kernel_time`, `token_latency_p50`, `token_latency_p95`, `prefill_time`.
     pub metric: String,
     /// `ns/token`, `ns/layer_token` or `ns/product`.
     pub unit: String,
@@ -72,7 +75,7 @@ pub struct Sample {
 impl Sample {
     /// What every sample of a cell says about it; all else is empty.
     pub fn of(cell: &Cell, workload: &Workload) -> Self {
-        let level = |axis: &str| cell.factors.get(axis).cloned().unwrap_or_default();
+        let level = |axis: &str| cell.level(axis).unwrap_or_default().to_owned();
         Self {
             session: 0,
             block: 0,
@@ -89,6 +92,8 @@ impl Sample {
             prefetch: level("prefetch"),
             epilogue: level("epilogue"),
             activations: level("activations"),
+            prefill: level("prefill"),
+            regions: level("regions"),
             threads: workload.threads as u32,
             phase: Phase::Measure,
             repetition: 0,

@@ -44,6 +44,8 @@ impl Row for Sample {
         "prefetch",
         "epilogue",
         "activations",
+        "prefill",
+        "regions",
         "threads",
         "phase",
         "repetition",
@@ -83,22 +85,24 @@ impl Row for Sample {
         let (threads, planned_threads) = (self.threads.to_string(), workload.threads.to_string());
         let unit = workload.time_unit();
         let levels = [
-            ("workload", &self.workload, Some(&cell.workload)),
-            ("arm", &self.arm, Some(&cell.arm)),
-            ("format", &self.format, cell.factors.get("format")),
-            ("granularity", &self.granularity, cell.factors.get("granularity")),
-            ("layout", &self.layout, cell.factors.get("layout")),
-            ("unpack", &self.unpack, cell.factors.get("unpack")),
-            ("unroll", &self.unroll, cell.factors.get("unroll")),
-            ("isa", &self.isa, cell.factors.get("isa")),
-            ("prefetch", &self.prefetch, cell.factors.get("prefetch")),
-            ("epilogue", &self.epilogue, cell.factors.get("epilogue")),
-            ("activations", &self.activations, cell.factors.get("activations")),
-            ("threads", &threads, Some(&planned_threads)),
-            ("unit", &self.unit, Some(&unit)),
+            ("workload", &self.workload, Some(cell.workload.as_str())),
+            ("arm", &self.arm, Some(cell.arm.as_str())),
+            ("format", &self.format, cell.level("format")),
+            ("granularity", &self.granularity, cell.level("granularity")),
+            ("layout", &self.layout, cell.level("layout")),
+            ("unpack", &self.unpack, cell.level("unpack")),
+            ("unroll", &self.unroll, cell.level("unroll")),
+            ("isa", &self.isa, cell.level("isa")),
+            ("prefetch", &self.prefetch, cell.level("prefetch")),
+            ("epilogue", &self.epilogue, cell.level("epilogue")),
+            ("activations", &self.activations, cell.level("activations")),
+            ("prefill", &self.prefill, cell.level("prefill")),
+            ("regions", &self.regions, cell.level("regions")),
+            ("threads", &threads, Some(planned_threads.as_str())),
+            ("unit", &self.unit, Some(unit.as_str())),
         ];
-        let other = |(column, found, planned): &(&'static str, &String, Option<&String>)| {
-            let planned = (*planned).filter(|planned| planned != found)?;
+        let other = |(column, found, planned): &(&'static str, &String, Option<&str>)| {
+            let planned = planned.filter(|planned| planned != found)?;
             Some((*column, format!("`{planned}`, as planned for this cell")))
         };
         if self.block >= plan.protocol.blocks {

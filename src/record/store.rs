@@ -58,7 +58,7 @@ impl<R: Row> RowWriter<R> {
         };
         let whole = existing.iter().rposition(|&b| b == b'\n').map_or(0, |n| n + 1);
         if whole > 0 {
-            check_header::<R>(&path, &header(&path, &existing[..whole])?)?;
+            check_header::<R>(&path, &header(&path, &existing[..whole])?, &BTreeMap::new())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io(&path))?;
         file.set_len(whole as u64).map_err(io(&path))?;
@@ -91,6 +91,10 @@ impl<R: Row> RowWriter<R> {
 
 /// Reads every row of `R::FILE` in `dir`, and whether a torn last line was left out.
 ///
+/// A run that is older than an axis names it neither in its plan nor in its header. What it measured
+/// was at the published baseline, and its rows say so once they are read: this is the one place that
+/// adds what old files lack.
+///
 /// # Errors
 ///
 /// If the file is missing, has an unknown, missing or repeated column, a field that is not a value
@@ -107,16 +111,24 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         None
     };
     let mut records = records.into_iter();
-    let header = match records.next() {
+    let mut header = match records.next() {
         Some(record) => text(&path, &record)?,
         None => StringRecord::new(),
     };
-    check_header::<R>(&path, &header)?;
+    let mut added = manifest.plan.unnamed_factors();
+    check_header::<R>(&path, &header, &added)?;
+    let width = header.len();
+    added.retain(|axis, _| R::COLUMNS.contains(&axis.as_str()) && !header.iter().any(|column| column == axis));
+    added.keys().for_each(|axis| header.push_field(axis));
 
     let mut seen = BTreeMap::new();
     let mut rows = Vec::new();
-    for record in records {
+    for mut record in records {
         let line = line_of(&record);
+        if record.len() != width {
+            return Err(RecordError::Width { path, line, found: record.len(), expected: width });
+        }
+        added.values().for_each(|level| record.push_field(level.as_bytes()));
         let row: R = parse(&path, &header, &record)?;
         if !cells.contains(row.cell_id()) {
             return Err(RecordError::UnknownCell { path, line, found: row.cell_id().to_owned() });
@@ -191,9 +203,6 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
 /// One record as a row, or the field at fault.
 fn parse<R: Row>(path: &Path, header: &StringRecord, record: &ByteRecord) -> Result<R, RecordError> {
     let line = line_of(record);
-    if record.len() != header.len() {
-        return Err(RecordError::Width { path: path.to_owned(), line, found: record.len(), expected: header.len() });
-    }
     let record = text(path, record)?;
     let field = |column: &str, expected: String| RecordError::Field {
         path: path.to_owned(),
@@ -238,7 +247,12 @@ fn header(path: &Path, bytes: &[u8]) -> Result<StringRecord, RecordError> {
     ReaderBuilder::new().flexible(true).from_reader(bytes).headers().cloned().map_err(csv_error(path))
 }
 
-fn check_header<R: Row>(path: &Path, header: &StringRecord) -> Result<(), RecordError> {
+/// Every column of `R` once, and no other; those of `unnamed` factors may be missing.
+fn check_header<R: Row>(
+    path: &Path,
+    header: &StringRecord,
+    unnamed: &BTreeMap<String, String>,
+) -> Result<(), RecordError> {
     let mut found = BTreeSet::new();
     for column in header {
         if !R::COLUMNS.contains(&column) || !found.insert(column) {
@@ -249,7 +263,7 @@ fn check_header<R: Row>(path: &Path, header: &StringRecord) -> Result<(), Record
             });
         }
     }
-    match R::COLUMNS.iter().find(|column| !found.contains(*column)) {
+    match R::COLUMNS.iter().find(|&&column| !found.contains(column) && !unnamed.contains_key(column)) {
         Some(column) => Err(RecordError::MissingColumn { path: path.to_owned(), column, valid: R::COLUMNS }),
         None => Ok(()),
     }

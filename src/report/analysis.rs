@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use polars::error::PolarsResult;
 
 use super::blocks::{BlockTable, Blocks, blocks};
-use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
+use super::metric::{
+    self, KERNEL_TIME, PREFILL_TIME, PREFILL_TOKENS_PER_S, TIME_TO_FIRST_TOKEN, TOKEN_TIME, TOKENS_PER_S,
+};
 use super::scaling::{Scaling, scalings};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::{CellFacts, CounterRow, FailureRow, Manifest, Sample};
@@ -221,6 +223,11 @@ impl Analysis {
         self.cells.iter().find(|result| result.cell.id == id)
     }
 
+    /// Whether a cell has this metric: tables have no columns for what a run did not measure.
+    pub fn has(&self, metric: &str) -> bool {
+        self.cells.iter().any(|cell| cell.metric(metric).is_some())
+    }
+
     /// The same contrast in one metric.
     pub fn outcome(&self, design: &str, contrast: &Contrast, metric: &str) -> Outcome {
         self.contrasts
@@ -276,8 +283,14 @@ fn cell_result(
     mine.sort_by_key(|(metric, _)| metric::rank(metric));
     let mut metrics: Vec<MetricResult> =
         mine.iter().filter_map(|(metric, blocks)| metric_result(metric, blocks, confidence)).collect();
-    let speed = metrics.iter().find(|result| result.metric == TOKEN_TIME).map(tokens_per_s);
-    metrics.extend(speed);
+    let measured = |name: &str| metrics.iter().find(|result| result.metric == name);
+    let prefill = measured(PREFILL_TIME);
+    let derived = [
+        measured(TOKEN_TIME).map(|time| per_second(TOKENS_PER_S, time)),
+        prefill.map(|time| per_second(PREFILL_TOKENS_PER_S, time)),
+        prefill.zip(facts.prompt_tokens).and_then(|(time, tokens)| time_to_first_token(time, tokens)),
+    ];
+    metrics.extend(derived.into_iter().flatten());
     let traffic =
         mine.iter().find(|(metric, _)| *metric == KERNEL_TIME).and_then(|(_, blocks)| traffic(blocks, confidence));
     let read = traffic.and_then(|t| t.roof.map(|(share, interval)| (t.gbps, share, interval.low)));
@@ -305,10 +318,23 @@ fn metric_result(metric: &str, blocks: &Blocks, confidence: f64) -> Option<Metri
     })
 }
 
+/// The time to the logits of the first token behind a prompt of `tokens` tokens; nothing for a shape,
+/// which is no whole model.
+fn time_to_first_token(time: &MetricResult, tokens: u32) -> Option<MetricResult> {
+    let tokens = f64::from(tokens);
+    (time.unit == "ns/token").then(|| MetricResult {
+        metric: TIME_TO_FIRST_TOKEN.to_owned(),
+        unit: "ns".to_owned(),
+        median: tokens * time.median,
+        interval: Interval { low: tokens * time.interval.low, high: tokens * time.interval.high },
+        ..time.clone()
+    })
+}
+
 /// Units per second from ns per unit: the median and its ends are inverted, so low and high swap.
-fn tokens_per_s(time: &MetricResult) -> MetricResult {
+fn per_second(metric: &str, time: &MetricResult) -> MetricResult {
     MetricResult {
-        metric: TOKENS_PER_S.to_owned(),
+        metric: metric.to_owned(),
         unit: format!("{}/s", time.unit.trim_start_matches("ns/")),
         median: 1e9 / time.median,
         interval: Interval { low: 1e9 / time.interval.high, high: 1e9 / time.interval.low },

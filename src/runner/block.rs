@@ -162,11 +162,17 @@ impl Block<'_> {
 /// The metrics of one repetition, in nanoseconds for one unit of the workload.
 fn metrics(workload: &Workload, repetition: &Repetition) -> impl Iterator<Item = (&'static str, f64)> {
     let tokens: Vec<f64> = repetition.token_ns.iter().map(|&ns| ns as f64).collect();
-    let units = (tokens.len() * workload.units_of_a_token()) as f64;
-    let quantile = |q| summary::quantile(&tokens, q).unwrap_or(0.0);
-    let values =
-        [tokens.iter().sum::<f64>() / units, repetition.kernel_ns as f64 / units, quantile(0.50), quantile(0.95)];
-    workload.metrics().iter().copied().zip(values)
+    let (prompt, kernel_ns, layers) = (repetition.prompt, repetition.kernel_ns, workload.units_of_a_token());
+    let units = (tokens.len() * layers) as f64;
+    let value = move |metric: &str| match metric {
+        "token_time" => Some(tokens.iter().sum::<f64>() / units),
+        "kernel_time" => Some(kernel_ns as f64 / units),
+        "token_latency_p50" => summary::quantile(&tokens, 0.50),
+        "token_latency_p95" => summary::quantile(&tokens, 0.95),
+        "prefill_time" => prompt.map(|prompt| prompt.ns as f64 / (prompt.tokens * layers) as f64),
+        _ => None,
+    };
+    workload.metrics().iter().filter_map(move |&metric| Some((metric, value(metric)?)))
 }
 
 /// What a cell computed must be what the reference arm of its format computed before the first block.

@@ -1,11 +1,15 @@
 //! Before the first sample: which arms may be timed, what they compute, how good their output is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use rayon::prelude::*;
 use septet_kernels::{
     Format, Granularity, Isa, Layout, Prefetch, Unpack, Unroll, Variant,
     check::{self, Cases, Outcome},
+    gemm::{self, check::GemmCases},
     registry,
 };
 
@@ -14,7 +18,7 @@ use super::{
     stage::{self, Stage, Stored, output_sha256},
 };
 use crate::{
-    arm::{ActivationUse, Arm, ArmFormat, Epilogue},
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions},
     model::{
         Decoder, Execution,
         perplexity::{self, Evaluation},
@@ -51,7 +55,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
     let arms = plan.cells.iter().map(|cell| Arm::from_factors(&cell.factors)).collect::<Result<Vec<_>, _>>()?;
     let seed = plan.protocol.seed;
     say("checking kernels against the reference");
-    let wrong = wrong_kernels(&arms, seed);
+    let (wrong, wrong_batched) = (wrong_kernels(&arms, seed), wrong_prompt_kernels(&arms, seed));
     let mut facts = BTreeMap::new();
     let mut failed = BTreeMap::new();
     for workload in &plan.workloads {
@@ -77,16 +81,18 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
         }
         let quality = quality_of(workload, &workload_arms, plan.protocol.quick, say)?;
         for (id, arm) in cells {
-            if let Some(reason) = arm.formats().iter().find_map(|&format| wrong.get(&arm.variant(format))) {
+            let of_token = arm.formats().into_iter().find_map(|format| wrong.get(&arm.variant(format)));
+            let of_prompt = || arm.prompt_kernels().into_iter().find_map(|kernel| wrong_batched.get(&kernel));
+            if let Some(reason) = of_token.or_else(of_prompt) {
                 failed.insert(id.to_owned(), reason.clone());
             }
             let reference = reference_of(arm);
             let expected = &outputs[&reference];
-            let (bit_equal, seconds) = match stage.repeat(&mut *stage.arm(arm, 1)?) {
-                Ok(repetition) => (repetition.output == *expected, repetition.seconds()),
+            let (bit_equal, seconds, prompt) = match stage.repeat(&mut *stage.arm(arm, 1)?) {
+                Ok(repetition) => (repetition.output == *expected, repetition.seconds(), repetition.prompt),
                 Err(error) => {
                     failed.entry(id.to_owned()).or_insert(error.to_string());
-                    (false, ENOUGH_SECONDS)
+                    (false, ENOUGH_SECONDS, None)
                 }
             };
             if !bit_equal {
@@ -100,6 +106,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
                 cell_id: id.to_owned(),
                 weights_per_unit: (weights / units) as u64,
                 bytes_per_unit: (bytes / units) as u64,
+                prompt_tokens: prompt.map(|prompt| prompt.tokens as u32),
                 output_sha256: output_sha256(expected),
                 warm_up: enough > 1.0,
                 repetitions: enough.ceil().clamp(1.0, f64::from(workload.repetitions)) as u32,
@@ -122,6 +129,8 @@ fn reference_of(arm: &Arm) -> Arm {
         prefetch: Prefetch::None,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
+        prefill: Prefill::Token,
+        regions: Regions::Each,
         ..*arm
     }
 }
@@ -133,17 +142,29 @@ fn wrong_kernels(arms: &[Arm], seed: u64) -> BTreeMap<Variant, String> {
     let formats: BTreeSet<Format> = variants.iter().map(|variant| variant.format).collect();
     let cases: BTreeMap<Format, Cases> = formats.into_iter().map(|format| (format, Cases::new(format, seed))).collect();
     let wrong = |variant: &Variant| {
-        let kernel = registry::find(*variant)?;
-        match check::check(kernel, &cases[&variant.format]) {
-            Outcome::Equal { .. } => None,
-            Outcome::Skipped(reason) => Some((*variant, reason)),
-            Outcome::Failed(mismatch) => {
-                let reason = format!("{variant} fails its check with seed {seed}: {mismatch:?}");
-                Some((*variant, reason))
-            }
-        }
+        let outcome = check::check(registry::find(*variant)?, &cases[&variant.format]);
+        Some((*variant, reason(variant, outcome, seed)?))
     };
     variants.par_iter().filter_map(wrong).collect()
+}
+
+/// The kernels for many columns of `arms` that fail the check, with what they got wrong.
+fn wrong_prompt_kernels(arms: &[Arm], seed: u64) -> BTreeMap<gemm::Variant, String> {
+    let variants: BTreeSet<gemm::Variant> = arms.iter().flat_map(Arm::prompt_kernels).collect();
+    let wrong = |variant: &gemm::Variant| {
+        let outcome = gemm::check::check(gemm::find(*variant)?, &GemmCases::new(variant.format, seed));
+        Some((*variant, reason(variant, outcome, seed)?))
+    };
+    variants.par_iter().filter_map(wrong).collect()
+}
+
+/// Why a kernel with this outcome of its check must not be timed, if it must not.
+fn reason(variant: &impl Display, outcome: Outcome, seed: u64) -> Option<String> {
+    match outcome {
+        Outcome::Equal { .. } => None,
+        Outcome::Skipped(reason) => Some(reason),
+        Outcome::Failed(mismatch) => Some(format!("{variant} fails its check with seed {seed}: {mismatch:?}")),
+    }
 }
 
 /// Perplexity and divergence of each format of a trained model, from f32, on the evaluation text.

@@ -299,6 +299,7 @@ design = [
             cell_id: cell.id.clone(),
             weights_per_unit: 1,
             bytes_per_unit: 1,
+            prompt_tokens: None,
             output_sha256: String::new(),
             warm_up: true,
             repetitions: 1,

@@ -79,6 +79,8 @@ pub struct WorkloadSpec {
     pub shape: Option<Spanned<String>>,
     /// Layers of the shape in each distinct copy.
     pub layers: Option<Spanned<usize>>,
+    /// Tokens of the prompt that a shape reads before it goes on; no prompt when absent.
+    pub prompt_tokens: Option<Spanned<u32>>,
     /// A matrix alone, with seeded weights.
     pub matrix: Option<Spanned<MatrixSpec>>,
     /// Where the weights of a matrix lie while it is multiplied; `dram` when absent.

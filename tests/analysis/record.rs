@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use septet::record::{CounterRow, Manifest, RecordError, RowWriter, Sample, read_manifest, read_rows};
+use septet::record::{CounterRow, Manifest, RecordError, RowWriter, Sample, read_manifest, read_rows, write_manifest};
 use septet::record::{rules::Row, store::MANIFEST_FILE};
 use tempfile::TempDir;
 
@@ -67,6 +67,52 @@ fn header(row: &impl Row) -> String {
     writer.serialize(row).expect("a row");
     let text = String::from_utf8(writer.into_inner().expect("a buffer")).expect("UTF-8");
     text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Writes the run again as before there was an axis: `manifest` without it, samples without its column.
+fn without_axis(dir: &Path, manifest: &mut Manifest, axis: &str) {
+    manifest.plan.cells.iter_mut().for_each(|cell| drop(cell.factors.remove(axis)));
+    write_manifest(dir, manifest).expect("a manifest");
+    without_column(dir, axis);
+}
+
+fn without_column(dir: &Path, column: &str) {
+    let at = Sample::COLUMNS.iter().position(|name| *name == column).expect("a column");
+    edit(dir, Sample::FILE, |text| {
+        let cut = |line: &str| {
+            let mut fields: Vec<&str> = line.split(',').collect();
+            fields.remove(at);
+            fields.join(",") + "\n"
+        };
+        text.lines().map(cut).collect()
+    });
+}
+
+#[test]
+fn an_axis_that_a_run_does_not_name_is_at_the_published_baseline() {
+    let (dir, mut manifest) = run();
+    let (rows, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    without_axis(dir.path(), &mut manifest, "granularity");
+    let manifest = read_manifest(dir.path()).expect("a manifest");
+    assert_eq!(manifest.plan.cells[0].level("granularity"), Some("g128"));
+    assert_eq!(read_rows::<Sample>(dir.path(), &manifest).expect("samples"), (rows, None));
+    // Rows are added to files of this version alone.
+    let error = RowWriter::<Sample>::append(dir.path()).err().expect("an older header").to_string();
+    assert!(error.contains("column `granularity` is missing"), "{error}");
+}
+
+#[test]
+fn a_column_that_the_plan_or_a_row_speaks_of_is_not_filled_in() {
+    let (dir, manifest) = run();
+    without_column(dir.path(), "granularity");
+    let error = read_rows::<Sample>(dir.path(), &manifest).expect_err("a plan with this axis");
+    assert!(message(dir.path(), &error).contains("column `granularity` is missing"), "{error}");
+
+    let (dir, mut manifest) = run();
+    manifest.plan.cells.iter_mut().for_each(|cell| drop(cell.factors.remove("granularity")));
+    edit(dir.path(), Sample::FILE, |text| text.replacen(",g128,", ",g32,", 1));
+    let error = read_rows::<Sample>(dir.path(), &manifest).expect_err("a row off the baseline");
+    assert!(error.to_string().contains("found `g32`, expected `g128`, as planned"), "{error}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use septet::record::{FailureRow, RowWriter, Sample, read_rows};
 use septet::report::analysis::{Analysis, CellStatus, Outcome};
 use septet::report::figure::{self, FIGURES};
 use septet::report::metric::{KERNEL_TIME, TOKEN_TIME};
-use septet::report::{Report, build, render, table};
+use septet::report::{Report, build, derived, render, table};
 use septet::stats::verdict::Verdict;
 use tempfile::TempDir;
 
@@ -124,7 +124,7 @@ fn a_failed_cell_is_left_out_with_its_reason() {
     assert!(ladders.contains("failed: its process ended early: signal: 11."), "{ladders}");
     assert!(text("claims").contains(": failed: wrong output."));
     assert!(text("combinations").contains(": failed: wrong output."));
-    let cells = septet::report::derived::cells_csv(analysis).expect("cells");
+    let cells = derived::cells_csv(analysis).expect("cells");
     let cells = String::from_utf8(cells).expect("UTF-8");
     let failed = cells.lines().filter(|line| line.ends_with(",failed: its process ended early: signal: 11"));
     assert_eq!(failed.count(), cells.lines().filter(|line| line.starts_with("tiny-03,")).count());
@@ -141,6 +141,34 @@ fn the_same_bytes_twice() {
     let (other, _) = run(false);
     build(other.path()).expect("a report");
     assert!(before == read_all(other.path(), &first.files), "derived files depend on the directory");
+}
+
+/// A version that adds axes or metrics reads older runs as they were.
+#[test]
+fn committed_runs_give_their_committed_numbers() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let mut runs = 0;
+    for experiment in fs::read_dir(results).expect("results") {
+        let dir = experiment.expect("an entry").path().join("reference");
+        if !dir.join("manifest.json").exists() {
+            continue;
+        }
+        runs += 1;
+        let analysis = Report::read(&dir).expect("a run").analysis;
+        let committed = |name: &str, bytes: &[u8]| {
+            let path = dir.join(name);
+            assert!(fs::read(&path).expect("a committed file") == bytes, "{} differs", path.display());
+        };
+        committed("cells.csv", &derived::cells_csv(&analysis).expect("cells"));
+        committed("contrasts.csv", &derived::contrasts_csv(&analysis).expect("contrasts"));
+        for table in table::TABLES {
+            let grid = table.build(&analysis);
+            if !grid.rows.is_empty() {
+                committed(&format!("tables/{}.md", table.name()), render::markdown(&grid).as_bytes());
+            }
+        }
+    }
+    assert!(runs > 0);
 }
 
 fn read_all(dir: &Path, files: &[std::path::PathBuf]) -> Vec<Vec<u8>> {
@@ -227,9 +255,9 @@ fn derived_csv_files() {
         let text = String::from_utf8(bytes).expect("UTF-8");
         text.lines().take(3).collect::<Vec<_>>().join("\n")
     };
-    let cells = septet::report::derived::cells_csv(&report.analysis).expect("cells");
+    let cells = derived::cells_csv(&report.analysis).expect("cells");
     insta::assert_snapshot!(lines(cells));
-    let contrasts = septet::report::derived::contrasts_csv(&report.analysis).expect("contrasts");
+    let contrasts = derived::contrasts_csv(&report.analysis).expect("contrasts");
     insta::assert_snapshot!(lines(contrasts));
 }
 

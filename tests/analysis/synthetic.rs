@@ -215,6 +215,7 @@ fn workload(name: &str, title: &str, residency: Residency) -> Workload {
         threads: 2,
         repetitions: REPETITIONS,
         tokens: 16,
+        prompt_tokens: None,
         source: Source::Trained { model: None, prompt: "Once".into() },
     }
 }
@@ -232,6 +233,7 @@ fn facts(truth: &Truth) -> CellFacts {
         cell_id: truth.cell.id.clone(),
         weights_per_unit: WEIGHTS,
         bytes_per_unit: (WEIGHTS as f64 * truth.bits / 8.0) as u64,
+        prompt_tokens: None,
         output_sha256: String::new(),
         warm_up: true,
         repetitions: 2,

@@ -46,6 +46,20 @@ pub struct ActivationBatch {
 }
 
 impl ActivationBatch {
+    /// A batch that will hold up to `max_columns` columns of up to `max_cols` values without
+    /// allocating, whatever their segments.
+    pub fn with_capacity(max_columns: usize, max_cols: usize) -> Self {
+        let columns = max_columns.next_multiple_of(BLOCK);
+        // The narrowest segment has the most scales, the widest the most padding.
+        let scales = columns * max_cols.div_ceil(32);
+        Self {
+            values: Vec::with_capacity(columns * max_cols.next_multiple_of(MAX_SEGMENT)),
+            scales: Vec::with_capacity(scales),
+            starts: Vec::with_capacity(scales),
+            ..Self::default()
+        }
+    }
+
     /// Room for `columns` columns of `cols` values in segments of `segment`, all zero. Allocates
     /// only where the batch has never been as large.
     pub fn reset(&mut self, columns: usize, cols: usize, segment: usize) {
@@ -144,8 +158,10 @@ mod tests {
                     operand
                 })
                 .collect();
-            let mut batch = ActivationBatch::default();
+            let mut batch = ActivationBatch::with_capacity(columns.len(), 172);
+            let room = (batch.values.capacity(), batch.scales.capacity(), batch.starts.capacity());
             batch.reset(columns.len(), 172, segment);
+            assert_eq!((batch.values.capacity(), batch.scales.capacity(), batch.starts.capacity()), room);
             columns.iter().enumerate().for_each(|(column, operand)| batch.set(column, operand));
             for (column, operand) in columns.iter().enumerate() {
                 for s in 0..batch.segments() {

@@ -46,7 +46,7 @@ impl Table for Fastest {
 
 /// The cell with the smallest kernel time.
 fn fastest<'a>(analysis: &'a Analysis, workload: &Workload, format: Format, isa: Isa) -> Option<&'a CellResult> {
-    let is = |result: &CellResult, axis: &str, level: &str| result.cell.factors.get(axis).is_some_and(|l| l == level);
+    let is = |result: &CellResult, axis: &str, level: &str| result.cell.level(axis) == Some(level);
     let candidates = analysis.cells.iter().filter(|result| {
         result.cell.workload == workload.name
             && result.cell.null_of.is_none()

@@ -56,8 +56,7 @@ impl Table for Formats {
 
 /// Name of the format of a cell: `w3p5 g128`.
 fn format(result: &CellResult) -> String {
-    let levels: Vec<&str> =
-        FORMAT.iter().filter_map(|name| result.cell.factors.get(*name)).map(String::as_str).collect();
+    let levels: Vec<&str> = FORMAT.iter().filter_map(|name| result.cell.level(name)).collect();
     levels.join(" ")
 }
 

@@ -4,7 +4,7 @@ use super::{Table, cell_columns, notes};
 use crate::plan::{Contrast, Design, DesignKind};
 use crate::report::analysis::{Analysis, Outcome};
 use crate::report::grid::{Entry, Grid};
-use crate::report::metric::{KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
+use crate::report::metric::{KERNEL_TIME, PREFILL_TIME, TOKEN_TIME, TOKENS_PER_S};
 use crate::report::text;
 use crate::stats::verdict::Verdict;
 
@@ -43,7 +43,8 @@ pub fn ladder(analysis: &Analysis, design: &Design) -> Grid {
 }
 
 fn build(analysis: &Analysis, title: &str, designs: &[&Design]) -> Grid {
-    let mut grid = Grid::new(title, &[&HEADINGS[..], &cell_columns::HEADINGS].concat());
+    let of_prompt: &[&str] = if analysis.has(PREFILL_TIME) { &["Prefill, vs. previous >"] } else { &[] };
+    let mut grid = Grid::new(title, &[&HEADINGS[..], &cell_columns::HEADINGS, of_prompt].concat());
     let mut left_out = Vec::new();
     for design in designs {
         for workload in &analysis.manifest.plan.workloads {
@@ -95,5 +96,10 @@ fn row(analysis: &Analysis, design: &Design, step: &Contrast, pipeline: Option<O
         text::or_none(kernels, |j| text::effect(&j.effect)).into(),
         text::or_none(published, text::published).into(),
     ];
-    columns.into_iter().chain(cell_columns::entries(analysis, id)).collect()
+    let of_prompt = analysis.has(PREFILL_TIME).then(|| {
+        let outcome = pipeline.map(|_| analysis.outcome(&design.name, step, PREFILL_TIME));
+        let prefill = outcome.and_then(|outcome| outcome.citable().copied());
+        text::or_none(prefill, |j| text::effect(&j.effect)).into()
+    });
+    columns.into_iter().chain(cell_columns::entries(analysis, id)).chain(of_prompt).collect()
 }

@@ -4,7 +4,7 @@ use super::{Table, cell_columns, notes};
 use crate::plan::DesignKind;
 use crate::report::analysis::Analysis;
 use crate::report::grid::{Entry, Grid};
-use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
+use crate::report::metric::{KERNEL_TIME, PREFILL_TIME, TOKEN_TIME};
 use crate::report::text;
 use crate::stats::verdict::Verdict;
 
@@ -24,7 +24,9 @@ impl Table for OneFactor {
     }
 
     fn build(&self, analysis: &Analysis) -> Grid {
-        let mut grid = Grid::new(self.title(), &[&HEADINGS[..], &cell_columns::HEADINGS].concat());
+        let prefill = analysis.has(PREFILL_TIME);
+        let of_prompt: &[&str] = if prefill { &["Prefill >"] } else { &[] };
+        let mut grid = Grid::new(self.title(), &[&HEADINGS[..], &cell_columns::HEADINGS, of_prompt].concat());
         let mut left_out = Vec::new();
         for design in analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]) {
             for workload in &analysis.manifest.plan.workloads {
@@ -51,7 +53,11 @@ impl Table for OneFactor {
                         text::or_none(judged, |j| text::two_decimals(j.effect.detectable)).into(),
                         text::or_none(kernels.citable(), |j| text::effect(&j.effect)).into(),
                     ];
-                    grid.push(columns.into_iter().chain(cell_columns::entries(analysis, changed)));
+                    let of_prompt = prefill.then(|| {
+                        let outcome = analysis.outcome(&design.name, contrast, PREFILL_TIME);
+                        text::or_none(outcome.citable(), |j| text::effect(&j.effect)).into()
+                    });
+                    grid.push(columns.into_iter().chain(cell_columns::entries(analysis, changed)).chain(of_prompt));
                 }
             }
         }
@@ -60,6 +66,9 @@ impl Table for OneFactor {
         grid.notes.push(
             "Columns behind the kernels' are of the changed arm: with the factor, or left without it.".to_owned(),
         );
+        if prefill {
+            grid.notes.push("Prefill: the ratio in the time of one token of the prompt.".to_owned());
+        }
         grid.notes.push("Detectable: smallest true difference that this spread finds with power 0.8.".to_owned());
         grid.notes.extend(left_out);
         grid

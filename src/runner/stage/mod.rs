@@ -18,7 +18,7 @@ use crate::{
     model::{
         Checkpoint, Config, Decoder, Error as ModelError, Execution, Linear, LinearSet, ModelParts, Place, Storage,
         builtin,
-        shape::{Preset, ShapeModel},
+        shape::{self, Preset, ShapeModel},
         weights,
     },
     plan::{Plan, Source, Workload},
@@ -53,16 +53,20 @@ enum Weights {
 /// An arm on its workload, to be repeated.
 pub trait Run {
     /// Goes back to where a repetition begins; not timed.
+    fn rewind(&mut self);
+    /// Reads the prompt, if there is one.
     ///
     /// # Errors
     /// A value that is not finite.
-    fn rewind(&mut self) -> Result<(), RunError>;
+    fn read_prompt(&mut self) -> Result<Option<PromptRead>, RunError> {
+        Ok(None)
+    }
     /// Runs one token, and says how many nanoseconds it took.
     ///
     /// # Errors
     /// A value that is not finite.
     fn token(&mut self) -> Result<u64, RunError>;
-    /// Nanoseconds inside linear kernels since `rewind` or the last call.
+    /// Nanoseconds inside linear kernels since the prompt was read or the last call.
     fn take_kernel_ns(&mut self) -> u64;
     /// What the last token left: the same for arms that compute the same.
     fn output(&self) -> &[f32];
@@ -82,9 +86,19 @@ pub struct Stage {
     next_copy: Cell<usize>,
 }
 
+/// How long it took to read a prompt, until the logits of its last token were there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptRead {
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    pub ns: u64,
+}
+
 /// One repetition of one arm.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Repetition {
+    /// Of a workload with a prompt.
+    pub prompt: Option<PromptRead>,
     /// Nanoseconds of each token.
     pub token_ns: Vec<u64>,
     /// Nanoseconds inside linear kernels, all tokens together.
@@ -97,9 +111,10 @@ pub struct Repetition {
 }
 
 impl Repetition {
-    /// Time of all its tokens.
+    /// Time of its prompt and all its tokens.
     pub fn seconds(&self) -> f64 {
-        self.token_ns.iter().sum::<u64>() as f64 / 1e9
+        let prompt = self.prompt.map_or(0, |prompt| prompt.ns);
+        (prompt + self.token_ns.iter().sum::<u64>()) as f64 / 1e9
     }
 }
 
@@ -144,9 +159,9 @@ impl Stage {
                     Ok((stored, ShapeModel::new(&preset, *layers, copies, *seed, storage)?))
                 };
                 let models = wanted.into_par_iter().map(model).collect::<Result<Vec<_>, RunError>>()?;
-                let parts = models.first().map(|(_, model)| Arc::clone(&model.parts)).ok_or(RunError::NothingToRun)?;
                 let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
-                Weights::Model { parts, sets, prompt: Vec::new() }
+                let (parts, prompt) = shape_text(&preset, *layers, *seed, workload);
+                Weights::Model { parts, sets, prompt }
             }
             &Source::Matrix { rows, cols, columns: _, copies: planned, seed } => {
                 let copies = copies.unwrap_or(planned);
@@ -169,6 +184,14 @@ impl Stage {
         match before {
             Some(before) if before.source == workload.source && before.forms == forms(arms) => {
                 let Self { source, forms, weights, pool, next_copy, .. } = before;
+                let weights = match (&source, weights) {
+                    // The same layers may read another prompt.
+                    (Source::Shape { preset, layers, seed, .. }, Weights::Model { sets, .. }) => {
+                        let (parts, prompt) = shape_text(&preset.parse()?, *layers, *seed, workload);
+                        Weights::Model { parts, sets, prompt }
+                    }
+                    (_, weights) => weights,
+                };
                 // Its caller is bound until it is gone.
                 drop(pool);
                 let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
@@ -208,32 +231,42 @@ impl Stage {
     pub fn arm(&self, arm: &Arm, repetitions: usize) -> Result<Box<dyn Run>, RunError> {
         let execution = Execution::of(arm, Arc::clone(&self.pool));
         let first = self.next_copy.get();
-        self.next_copy.set(first + repetitions * self.tokens);
+        let go_on_behind = |readings: usize| self.next_copy.set(first + repetitions * readings);
         Ok(match &self.weights {
             Weights::Model { parts, sets, prompt } => {
                 let positions = if prompt.is_empty() { usize::MAX } else { prompt.len() + self.tokens };
                 let copies = rotated(of(sets, arm), first);
                 let decoder = Decoder::new(Arc::clone(parts), copies, execution, positions)?;
+                go_on_behind(prompt.len().div_ceil(decoder.prompt_batch()) + self.tokens);
                 Box::new(Pipeline::new(decoder, prompt.clone()))
             }
             Weights::Matrix { matrices, seed } => {
+                go_on_behind(self.tokens);
                 Box::new(Product::new(&rotated(of(matrices, arm), first), execution, *seed)?)
             }
         })
     }
 
-    /// Runs `arm` once over the workload's tokens, each timed on its own.
+    /// Runs `arm` once over the workload's prompt and tokens, each token timed on its own.
     ///
     /// # Errors
     /// A value that is not finite.
     pub fn repeat(&self, arm: &mut dyn Run) -> Result<Repetition, RunError> {
-        arm.rewind()?;
+        arm.rewind();
         let before = Evidence::now();
+        let prompt = arm.read_prompt()?;
         let token_ns = (0..self.tokens).map(|_| arm.token()).collect::<Result<_, _>>()?;
         let evidence = Evidence::now().since(before);
         let output = arm.output().iter().map(|value| value.to_bits()).collect();
-        Ok(Repetition { token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
+        Ok(Repetition { prompt, token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
     }
+}
+
+/// Everything of a shape but its linear layers, and the prompt that `workload` reads.
+fn shape_text(preset: &Preset, layers: usize, seed: u64, workload: &Workload) -> (Arc<ModelParts>, Vec<u32>) {
+    let prompt: Vec<u32> = (0..workload.prompt_tokens.unwrap_or(0)).collect();
+    let parts = shape::parts(preset, layers, seed, prompt.len(), workload.tokens as usize);
+    (Arc::new(parts), prompt)
 }
 
 /// The forms that `arms` need, each once.
@@ -259,16 +292,22 @@ fn rotated<T: Clone>(copies: &[T], first: usize) -> Vec<T> {
     copies
 }
 
-/// Bytes of all copies of a workload's seeded weights in every stored form that its cells need, and of
-/// the buffer that measures its roof.
+/// Bytes of all copies of a workload's seeded weights in every stored form that its cells need, of what
+/// a prompt takes, and of the buffer that measures the roof.
 ///
 /// # Errors
 /// A preset that does not exist.
 pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
-    let (weights, copies) = match &workload.source {
+    let (weights, copies, text) = match &workload.source {
         Source::Trained { .. } => return Ok(0),
-        Source::Shape { preset, layers, copies, .. } => (preset.parse::<Preset>()?.weights() * layers, copies),
-        Source::Matrix { rows, cols, copies, .. } => (rows * cols, copies),
+        Source::Shape { preset, layers, copies, .. } => {
+            let preset: Preset = preset.parse()?;
+            let prompt = workload.prompt_tokens.unwrap_or(0) as usize;
+            // Embeddings, and keys and values, in f32; a cache that wraps is small.
+            let values = prompt * (preset.hidden + 2 * layers * preset.kv_heads * preset.head_dim);
+            (preset.weights() * layers, copies, values * size_of::<f32>())
+        }
+        Source::Matrix { rows, cols, copies, .. } => (rows * cols, copies, 0),
     };
     let cells = plan.cells.iter().filter(|cell| cell.workload == workload.name);
     let mut stored = Vec::new();
@@ -280,7 +319,7 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
     }
     // No stored form takes more than a byte for a pair and an f16 scale for 32 weights.
     let bytes = weights as f64 * *copies as f64 * stored.len() as f64 * 4.5 / 8.0;
-    Ok(bytes as usize + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
+    Ok(bytes as usize + text + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
 }
 
 /// Copies of so many weights that exceed the last-level cache four times, and `at_least` bytes, in every

@@ -1,8 +1,9 @@
-//! A decoder that continues a text, or runs the layers of a shape on one vector again and again.
+//! A decoder that reads a prompt and continues it, or runs the layers of a shape on one vector again
+//! and again.
 
 use std::time::Instant;
 
-use super::Run;
+use super::{PromptRead, Run};
 use crate::{
     model::{Decoder, sampler::most_likely},
     runner::RunError,
@@ -11,7 +12,7 @@ use crate::{
 /// A decoder and the token that it reads next.
 pub struct Pipeline {
     decoder: Decoder,
-    /// What a trained model continues; nothing for a shape.
+    /// What is continued; nothing for a shape without a prompt.
     prompt: Vec<u32>,
     token: u32,
 }
@@ -24,14 +25,24 @@ impl Pipeline {
 }
 
 impl Run for Pipeline {
-    /// A trained model reads its prompt.
-    fn rewind(&mut self) -> Result<(), RunError> {
+    fn rewind(&mut self) {
         self.decoder.reset();
-        if !self.prompt.is_empty() {
-            self.token = most_likely(self.decoder.prefill(&self.prompt)?);
+        self.decoder.take_spans();
+    }
+
+    /// The choice of the first token is not timed, and its products are not those of a token.
+    fn read_prompt(&mut self) -> Result<Option<PromptRead>, RunError> {
+        if self.prompt.is_empty() {
+            return Ok(None);
+        }
+        let clock = Instant::now();
+        let logits = self.decoder.prefill(&self.prompt)?;
+        let ns = clock.elapsed().as_nanos() as u64;
+        if !logits.is_empty() {
+            self.token = most_likely(logits);
         }
         self.decoder.take_spans();
-        Ok(())
+        Ok(Some(PromptRead { tokens: self.prompt.len(), ns }))
     }
 
     /// The choice of the next token is greedy, and not timed.

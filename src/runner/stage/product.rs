@@ -44,9 +44,8 @@ impl Product {
 }
 
 impl Run for Product {
-    fn rewind(&mut self) -> Result<(), RunError> {
+    fn rewind(&mut self) {
         self.projector.take_spans();
-        Ok(())
     }
 
     fn token(&mut self) -> Result<u64, RunError> {
