@@ -23,7 +23,8 @@ fn main() {
     if build.is_some() && native != "ON" {
         println!(
             "cargo:warning=ggml is compiled for a baseline CPU (GGML_NATIVE is {native}), so its timings are not \
-             its best. Build inside the checkout, where .cargo/config.toml asks for the CPU of this machine."
+             its best. Run `cargo clean -p llama-cpp-sys-2` and build inside the checkout, where .cargo/config.toml \
+             asks for the CPU of this machine."
         );
     }
     fact("GGML_NATIVE", &native);
@@ -34,6 +35,7 @@ fn main() {
 
 /// Hands a fact to the crate as a variable of its compilation.
 fn fact(name: &str, value: &str) {
+    let value = if value.is_empty() { "unknown" } else { value };
     println!("cargo:rustc-env=SEPTET_PEERS_{name}={value}");
 }
 

@@ -20,8 +20,10 @@ use crate::{
     library::{Multiply, Request, Stored},
 };
 
-/// Where the library may be, in the order in which it is looked for.
-const NAMES: [&str; 5] = [
+/// Where the library may be, in the order in which it is looked for. Fedora's has threads under the
+/// name with a `p`, and none under the plain one.
+const NAMES: [&str; 6] = [
+    "libopenblasp.so.0",
     "libopenblas.so.0",
     "libopenblas.so",
     "libopenblas.dylib",
@@ -100,7 +102,7 @@ impl Blas {
         // precondition.
         let open = |name: &&'static str| unsafe { Library::new(*name) }.ok().map(|library| (*name, library));
         let (name, library) = NAMES.iter().find_map(open).ok_or_else(|| {
-            format!("there is no OpenBLAS ({}); install it, for example the package libopenblas0", NAMES[0])
+            format!("there is no OpenBLAS ({}); install it, for example the package libopenblas0", NAMES.join(", "))
         })?;
         // Threads that poll must find their code, whatever becomes of the caller.
         let library: &'static Library = Box::leak(Box::new(library));
