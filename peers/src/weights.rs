@@ -1,0 +1,100 @@
+//! A peer's matrix, in several copies.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    Error, Peer,
+    library::{Request, Stored},
+};
+
+/// Most rows of a matrix that differ. Row `r` is row `r % DISTINCT_ROWS` of the source.
+///
+/// Some formats search codebooks for minutes to quantize a matrix of the size of a large model's
+/// layer. Its bytes still lie at distinct addresses in each copy, and no kernel of a peer takes
+/// another path for other values, so repeated rows do not change what is timed.
+pub const DISTINCT_ROWS: usize = 256;
+
+/// A matrix in the format of a peer, in equal copies at distinct addresses.
+pub struct Weights {
+    peer: Peer,
+    rows: usize,
+    cols: usize,
+    copies: usize,
+    stored: Arc<dyn Stored>,
+}
+
+impl Weights {
+    /// A `rows` × `cols` matrix in `copies` copies. `source(row, out)` fills a row of `cols`
+    /// weights; it is called for the first [`DISTINCT_ROWS`] rows, and these repeat.
+    ///
+    /// # Errors
+    /// A peer that cannot run here, a shape that it has no kernel for, or too little memory.
+    pub fn new(
+        peer: Peer,
+        rows: usize,
+        cols: usize,
+        copies: usize,
+        source: &dyn Fn(usize, &mut [f32]),
+    ) -> Result<Self, Error> {
+        peer.available().map_err(|reason| Error::Unavailable { peer, reason })?;
+        let shape = |reason: String| Error::Shape { peer, rows, cols, reason };
+        if rows == 0 || cols == 0 || copies == 0 {
+            return Err(shape("give at least one row, one column and one copy".to_owned()));
+        }
+        let multiple = peer.column_multiple();
+        if !cols.is_multiple_of(multiple) {
+            return Err(shape(format!("give a multiple of {multiple} columns")));
+        }
+        // C interfaces count in 32 bits.
+        let most = i32::MAX as usize;
+        if rows > most || cols > most || rows.checked_mul(cols).and_then(|n| n.checked_mul(4 * copies)).is_none() {
+            return Err(shape(format!("more than {most} rows or columns, or more weights than an address can count")));
+        }
+        let stored = peer.library().store(&Request { peer, rows, cols, copies, source })?;
+        Ok(Self { peer, rows, cols, copies, stored })
+    }
+
+    /// Whose they are.
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Rows of the matrix: results of a product for each column.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the matrix: activations that a product takes for each of its columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Copies at distinct addresses.
+    pub fn copies(&self) -> usize {
+        self.copies
+    }
+
+    /// Bytes of one copy, scales included: what one product has to read.
+    pub fn stored_bytes(&self) -> usize {
+        self.stored.bytes()
+    }
+
+    /// The numbers that the stored weights of row `row` stand for.
+    ///
+    /// # Panics
+    /// When there is no such row, or `out` has another length than [`Weights::cols`].
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols, "row {row} of {}, {} columns", self.rows, out.len());
+        self.stored.row(row % DISTINCT_ROWS, out);
+    }
+
+    pub(crate) fn stored(&self) -> Arc<dyn Stored> {
+        Arc::clone(&self.stored)
+    }
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weights({}, {} × {}, {} copies)", self.peer, self.rows, self.cols, self.copies)
+    }
+}
