@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use septet_kernels::{
     Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant, gemm, registry,
 };
+use septet_peers::Peer;
 use thiserror::Error;
 
 use crate::axis::AXES;
@@ -121,6 +122,31 @@ impl Level for Regions {
     }
 }
 
+/// Whose kernel multiplies: ours, or that of another project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WhoseKernel(pub Option<Peer>);
+
+impl Level for WhoseKernel {
+    const AXIS: &'static str = Peer::AXIS;
+    const ALL: &'static [Self] = &{
+        let mut all = [Self(None); Peer::ALL.len() + 1];
+        let mut i = 0;
+        while i < Peer::ALL.len() {
+            all[i + 1] = Self(Some(Peer::ALL[i]));
+            i += 1;
+        }
+        all
+    };
+
+    fn name(self) -> &'static str {
+        self.0.map_or("none", Peer::name)
+    }
+
+    fn about(self) -> &'static str {
+        self.0.map_or("a kernel of septet", Peer::about)
+    }
+}
+
 /// The format of an arm: one for all tensors, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ArmFormat {
@@ -176,7 +202,13 @@ pub struct Arm {
     pub activations: ActivationUse,
     pub prefill: Prefill,
     pub regions: Regions,
+    /// A kernel of another project in place of ours: then no other factor means anything, and all are at
+    /// the baseline.
+    pub peer: Option<Peer>,
 }
+
+/// The level of a factor that means nothing for an arm.
+const NOT_APPLICABLE: &str = "-";
 
 /// The `isa` level that stands for the widest instruction set of this CPU.
 pub const WIDEST: &str = "widest";
@@ -206,6 +238,7 @@ impl Arm {
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
         regions: Regions::Each,
+        peer: None,
     };
 
     /// This arm with one axis at another level; `isa = widest` stands for this CPU's widest.
@@ -226,14 +259,18 @@ impl Arm {
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
             Prefill::AXIS => self.prefill = Prefill::parse(level)?,
             Regions::AXIS => self.regions = Regions::parse(level)?,
+            WhoseKernel::AXIS => match WhoseKernel::parse(level)?.0 {
+                None => self.peer = None,
+                peer => self = Self { peer, ..Self::BASELINE },
+            },
             _ => return Err(AssignError::Axis { found: axis.to_owned() }),
         }
         Ok(self)
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 11] {
-        [
+    fn levels(&self) -> [(&'static str, &'static str); 12] {
+        let mut levels = [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
             (Layout::AXIS, self.layout.name()),
@@ -245,7 +282,14 @@ impl Arm {
             (ActivationUse::AXIS, self.activations.name()),
             (Prefill::AXIS, self.prefill.name()),
             (Regions::AXIS, self.regions.name()),
-        ]
+            (WhoseKernel::AXIS, WhoseKernel(self.peer).name()),
+        ];
+        if self.peer.is_some() {
+            for (_, level) in levels.iter_mut().filter(|(axis, _)| *axis != WhoseKernel::AXIS) {
+                *level = NOT_APPLICABLE;
+            }
+        }
+        levels
     }
 
     /// Level names by axis name.
@@ -264,7 +308,8 @@ impl Arm {
     /// # Errors
     /// No such axis or level.
     pub fn from_factors(factors: &BTreeMap<String, String>) -> Result<Self, AssignError> {
-        factors.iter().try_fold(Self::BASELINE, |arm, (axis, level)| arm.with(axis, level))
+        let mut meant = factors.iter().filter(|(_, level)| *level != NOT_APPLICABLE);
+        meant.try_fold(Self::BASELINE, |arm, (axis, level)| arm.with(axis, level))
     }
 
     /// The kernel that products of `format` run on.
@@ -272,9 +317,9 @@ impl Arm {
         Variant { format, layout: self.layout, unpack: self.unpack, unroll: self.unroll, isa: self.isa }
     }
 
-    /// The formats whose kernels the arm uses.
+    /// The formats whose kernels of ours the arm uses.
     pub fn formats(&self) -> Vec<Format> {
-        self.format.formats()
+        if self.peer.is_some() { Vec::new() } else { self.format.formats() }
     }
 
     /// The kernels that the arm reads prompts with, where they are others than those of a token.
@@ -287,6 +332,9 @@ impl Arm {
 
     /// The registered names of the arm's kernels, `+`-separated.
     pub fn kernel_names(&self) -> String {
+        if let Some(peer) = self.peer {
+            return peer.to_string();
+        }
         let kernels = self.formats().into_iter().map(|format| self.variant(format).to_string());
         let names: Vec<String> = kernels.chain(self.prompt_kernels().iter().map(ToString::to_string)).collect();
         names.join("+")
@@ -294,6 +342,11 @@ impl Arm {
 
     /// Why this arm cannot run here, if it cannot.
     pub fn infeasible(&self) -> Option<String> {
+        if let Some(peer) = self.peer {
+            let factors = *self != Self { peer: self.peer, ..Self::BASELINE };
+            let factors = factors.then(|| format!("{peer} is a kernel of another project, without our factors"));
+            return factors.or_else(|| peer.available().err());
+        }
         let variants: Vec<Variant> = self.formats().iter().map(|&f| self.variant(f)).collect();
         let stored = |variant: &Variant| self.layout.infeasible_under(variant.format, self.granularity);
         if let Some(reason) = variants.iter().find_map(|variant| variant.infeasible().or_else(|| stored(variant))) {
@@ -316,6 +369,9 @@ impl Arm {
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { format, granularity, layout, unpack, unroll, isa, prefetch, epilogue, activations, .. } = self;
+        if let Some(peer) = self.peer {
+            return write!(f, "{peer}");
+        }
         write!(f, "{}", format.name())?;
         if *granularity != Granularity::Group128 {
             write!(f, "-{granularity}")?;
@@ -349,6 +405,21 @@ mod tests {
         assert!(error.contains("`unpakc`") && error.contains("unpack"), "{error}");
         let error = Arm::BASELINE.with("unpack", "lux").unwrap_err().to_string();
         assert!(error.contains("`lux`") && error.contains("bit_parallel"), "{error}");
+    }
+
+    #[test]
+    fn a_peer_has_no_other_factor() {
+        let lut = Arm::BASELINE.with("unpack", "lut").unwrap();
+        let arm = lut.with("peer", "ggml_q3_k").unwrap();
+        assert_eq!(arm, Arm::BASELINE.with("peer", "ggml_q3_k").unwrap());
+        assert_eq!((arm.to_string(), arm.kernel_names()), ("ggml_q3_k".to_owned(), "ggml_q3_k".to_owned()));
+        let factors = arm.factors();
+        assert_eq!((factors["peer"].as_str(), factors["layout"].as_str()), ("ggml_q3_k", "-"));
+        assert_eq!(Arm::from_factors(&factors), Ok(arm));
+        assert!(Arm::BASELINE.with("layout", "-").is_err());
+        let both = arm.with("unroll", "u4").unwrap();
+        assert!(both.infeasible().unwrap().contains("without our factors"));
+        assert_eq!(WhoseKernel::parse("none"), Ok(WhoseKernel(None)));
     }
 
     #[test]

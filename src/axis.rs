@@ -5,7 +5,7 @@
 
 use septet_kernels::{Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll};
 
-use crate::arm::{ActivationUse, ArmFormat, Epilogue, Prefill, Regions};
+use crate::arm::{ActivationUse, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel};
 
 /// Every axis, compiled ones first.
 pub static AXES: &[Axis] = &[
@@ -20,6 +20,7 @@ pub static AXES: &[Axis] = &[
     Axis::data::<ActivationUse>(),
     Axis::data::<Prefill>(),
     Axis::data::<Regions>(),
+    Axis::data::<WhoseKernel>(),
 ];
 
 /// A factor: its name and its levels.

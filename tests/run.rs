@@ -372,6 +372,27 @@ fn a_matrix_alone_is_measured_beside_its_roof() {
     assert!(!place.out().join("tables/claims.md").exists());
 }
 
+/// Column by column and by panels, the products are the same; a weight counts once for each column.
+#[test]
+fn a_matrix_is_multiplied_with_many_columns_in_two_ways() {
+    let spec = SPEC
+        .replace(
+            "model = \"builtin\"\nprompt = \"Once\"",
+            "matrix = { rows = 200, cols = 300, columns = 13 }\nresidency = \"cache\"",
+        )
+        .replace("set = { unpack = \"lut\" }", "set = { prefill = \"batch\" }")
+        .replace("[arm.base]", "[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"");
+    let place = Place::new(&spec);
+    let output = place.run(&["--quick", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let manifest = read_manifest(&place.out()).unwrap();
+    assert!(manifest.facts.iter().all(|facts| facts.quality.bit_equal == Some(true)));
+    let kernels: Vec<&str> = manifest.plan.cells.iter().map(|cell| cell.kernel.as_str()).collect();
+    assert!(kernels.iter().any(|kernel| kernel.ends_with("+gemm/w3p5/rows16/scalar")), "{kernels:?}");
+    let one = SPEC.replace("model = \"builtin\"\nprompt = \"Once\"", "matrix = { rows = 80, cols = 300, columns = 0 }");
+    assert_refused(&Place::new(&one).run(&["--quick", "--out", "out"]), &["columns is 0", "at least 1"]);
+}
+
 /// Enough blocks to be stopped in the middle.
 fn longer() -> String {
     SPEC.replace("quick_blocks = 2", "quick_blocks = 8").replace("tokens = 2", "tokens = 24")

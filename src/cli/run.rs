@@ -28,9 +28,6 @@ use crate::{
     spec::Spec,
 };
 
-/// Fewest stored bits of a weight in any format: `w3` with a scale for 128.
-const FEWEST_BITS: f64 = 3.125;
-
 /// Run an experiment and write its samples, tables and figures
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -58,7 +55,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         quick: args.quick,
         keep: &|arm: &Arm| selection.keeps(arm),
         cores: machine::cores(),
-        copies: &|weights, at_least| copies(weights, FEWEST_BITS, at_least),
+        copies: &copies,
         presets: &presets,
     };
     let plan = expand(&spec, &options).map_err(RunError::from)?;

@@ -10,11 +10,12 @@ mod threads;
 
 use std::collections::BTreeMap;
 
+use septet_kernels::Level;
 use serde::{Deserialize, Serialize};
 
 pub use threads::thread_counts;
 
-use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions};
+use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel};
 
 /// Version of the plan as written into `manifest.json`.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -119,14 +120,18 @@ impl Workload {
     /// Why `arm` means nothing on this workload, if it does not.
     pub fn infeasible(&self, arm: &Arm) -> Option<&'static str> {
         match self.source {
+            Source::Matrix { .. } if arm.peer.is_some() => return None,
             Source::Matrix { .. } => {}
+            Source::Shape { .. } | Source::Trained { .. } if arm.peer.is_some() => {
+                return Some("kernels of other projects run on a matrix alone");
+            }
             Source::Shape { .. } if arm.prefill == Prefill::Batch && self.prompt_tokens.is_none() => {
                 return Some("a shape without `prompt_tokens` has no prompt to read");
             }
             Source::Shape { .. } | Source::Trained { .. } => return None,
         }
-        if arm.prefill == Prefill::Batch {
-            Some("a matrix alone has no prompt to read")
+        if arm.prefill == Prefill::Batch && self.source.columns() == 1 {
+            Some("one column alone is no batch")
         } else if arm.regions == Regions::Joined {
             Some("a matrix alone is one region of the threads")
         } else if arm.format == ArmFormat::Mixed {
@@ -171,6 +176,15 @@ fn one_column() -> usize {
 }
 
 impl Source {
+    /// Whether the weights are the same, whatever they are multiplied with.
+    pub fn same_weights(&self, other: &Self) -> bool {
+        let of_one_column = |source: &Self| match source.clone() {
+            Self::Matrix { rows, cols, copies, seed, .. } => Self::Matrix { rows, cols, columns: 1, copies, seed },
+            source => source,
+        };
+        of_one_column(self) == of_one_column(other)
+    }
+
     /// Columns that a token multiplies the weights with.
     pub fn columns(&self) -> usize {
         match self {
@@ -202,6 +216,11 @@ impl Cell {
     /// there is no such axis.
     pub fn level(&self, axis: &str) -> Option<&str> {
         self.factors.get(axis).map(String::as_str).or_else(|| Arm::BASELINE.level(axis))
+    }
+
+    /// Whether its kernel is one of another project.
+    pub fn is_peer(&self) -> bool {
+        self.level(WhoseKernel::AXIS) != Some(WhoseKernel(None).name())
     }
 }
 

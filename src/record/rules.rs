@@ -46,6 +46,7 @@ impl Row for Sample {
         "activations",
         "prefill",
         "regions",
+        "peer",
         "threads",
         "phase",
         "repetition",
@@ -98,6 +99,7 @@ impl Row for Sample {
             ("activations", &self.activations, cell.level("activations")),
             ("prefill", &self.prefill, cell.level("prefill")),
             ("regions", &self.regions, cell.level("regions")),
+            ("peer", &self.peer, cell.level("peer")),
             ("threads", &threads, Some(planned_threads.as_str())),
             ("unit", &self.unit, Some(unit.as_str())),
         ];

@@ -11,6 +11,7 @@ use super::blocks::{BlockTable, Blocks, blocks};
 use super::metric::{
     self, KERNEL_TIME, PREFILL_TIME, PREFILL_TOKENS_PER_S, TIME_TO_FIRST_TOKEN, TOKEN_TIME, TOKENS_PER_S,
 };
+use super::rivals::{AgainstRival, against_rivals};
 use super::scaling::{Scaling, scalings};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::{CellFacts, CounterRow, FailureRow, Manifest, Sample};
@@ -36,6 +37,8 @@ pub struct Analysis {
     pub combinations: Vec<CombinationResult>,
     /// Arms on several numbers of threads, in the order of the plan.
     pub scalings: Vec<Scaling>,
+    /// Cells beside kernels of other projects, in the order of the plan.
+    pub rivals: Vec<AgainstRival>,
 }
 
 /// One cell with its metrics.
@@ -215,7 +218,8 @@ impl Analysis {
         let contrasts = plan.designs.iter().flat_map(|design| study.contrasts(design)).collect();
         let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
         let scalings = scalings(plan, &table, plan.protocol.confidence);
-        Ok(Analysis { counters, cells, contrasts, combinations, scalings, manifest })
+        let rivals = against_rivals(plan, &cells, &table);
+        Ok(Analysis { counters, cells, contrasts, combinations, scalings, rivals, manifest })
     }
 
     /// The result of the cell with this id.

@@ -12,6 +12,7 @@ pub mod figure;
 pub mod grid;
 pub mod metric;
 pub mod render;
+pub mod rivals;
 pub mod scaling;
 pub mod splice;
 pub mod table;
@@ -89,11 +90,16 @@ impl Report {
     }
 
     /// The tables that a README shows, by the name of their markers: of kernels on matrices alone
-    /// `fastest`, of anything else `claims`, and `ladder` (the first cumulative design).
+    /// `peers` where other projects ran, else `fastest`; of anything else `claims`, and `ladder` (the first cumulative design).
     pub fn headlines(&self) -> Vec<(&'static str, String)> {
         let workloads = &self.analysis.manifest.plan.workloads;
         if workloads.iter().all(|workload| matches!(workload.source, Source::Matrix { .. })) {
-            return vec![("fastest", render::markdown(&table::Fastest.build(&self.analysis)))];
+            let beside = table::Peers.build(&self.analysis);
+            return if beside.rows.is_empty() {
+                vec![("fastest", render::markdown(&table::Fastest.build(&self.analysis)))]
+            } else {
+                vec![("peers", render::markdown(&beside))]
+            };
         }
         let claims = table::Claims.build(&self.analysis);
         let ladder = match self.analysis.designs(&[DesignKind::Cumulative]).first() {

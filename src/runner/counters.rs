@@ -72,6 +72,10 @@ fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
         source: "disassembly".to_owned(),
         reason,
     };
+    if arm.peer.is_some() {
+        let reason = "a kernel of another project: not disassembled";
+        return LOOP.iter().map(|&counter| row(counter, None, reason.to_owned())).collect();
+    }
     let [format] = arm.formats()[..] else {
         let reason = "a mixed arm runs a loop for each format: see the uniform arms";
         return LOOP.iter().map(|&counter| row(counter, None, reason.to_owned())).collect();

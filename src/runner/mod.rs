@@ -76,6 +76,9 @@ pub enum RunError {
     /// The weights of a matrix workload.
     #[error("a matrix of {rows} × {cols}: {cause}")]
     Matrix { rows: usize, cols: usize, cause: QuantizeError },
+    /// A kernel of another project.
+    #[error(transparent)]
+    Peer(#[from] septet_peers::Error),
     /// Every cell failed or was left out.
     #[error("no cell is left to run")]
     NothingToRun,

@@ -12,6 +12,7 @@ use septet_kernels::{
     gemm::{self, check::GemmCases},
     registry,
 };
+use septet_peers::Peer;
 
 use super::{
     RunError,
@@ -55,6 +56,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
     let arms = plan.cells.iter().map(|cell| Arm::from_factors(&cell.factors)).collect::<Result<Vec<_>, _>>()?;
     let seed = plan.protocol.seed;
     say("checking kernels against the reference");
+    let wrong_peers = wrong_peers(plan, &arms);
     let (wrong, wrong_batched) = (wrong_kernels(&arms, seed), wrong_prompt_kernels(&arms, seed));
     let mut facts = BTreeMap::new();
     let mut failed = BTreeMap::new();
@@ -83,7 +85,8 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
         for (id, arm) in cells {
             let of_token = arm.formats().into_iter().find_map(|format| wrong.get(&arm.variant(format)));
             let of_prompt = || arm.prompt_kernels().into_iter().find_map(|kernel| wrong_batched.get(&kernel));
-            if let Some(reason) = of_token.or_else(of_prompt) {
+            let of_peer = || arm.peer.and_then(|peer| wrong_peers.get(&peer));
+            if let Some(reason) = of_token.or_else(of_prompt).or_else(of_peer) {
                 failed.insert(id.to_owned(), reason.clone());
             }
             let reference = reference_of(arm);
@@ -110,7 +113,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
                 output_sha256: output_sha256(expected),
                 warm_up: enough > 1.0,
                 repetitions: enough.ceil().clamp(1.0, f64::from(workload.repetitions)) as u32,
-                quality: Quality { bit_equal: Some(bit_equal), ..measured },
+                quality: Quality { bit_equal: arm.peer.is_none().then_some(bit_equal), ..measured },
             };
             facts.insert(id.to_owned(), facts_of_cell);
         }
@@ -119,8 +122,12 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
     Ok(Preflight { facts, failed })
 }
 
-/// The plainest arm of the same format and granularity that is not `branch`.
+/// The plainest arm of the same format and granularity that is not `branch`. A peer is its own: it must
+/// compute the same each time, and has been checked against its own weights.
 fn reference_of(arm: &Arm) -> Arm {
+    if arm.peer.is_some() {
+        return *arm;
+    }
     Arm {
         layout: Layout::Dense,
         unpack: Unpack::Select,
@@ -133,6 +140,13 @@ fn reference_of(arm: &Arm) -> Arm {
         regions: Regions::Each,
         ..*arm
     }
+}
+
+/// The peers of `arms` that fail their check, with what they got wrong.
+fn wrong_peers(plan: &Plan, arms: &[Arm]) -> BTreeMap<Peer, String> {
+    let peers: BTreeSet<Peer> = arms.iter().filter_map(|arm| arm.peer).collect();
+    let threads = plan.workloads.iter().map(|workload| workload.threads).max().unwrap_or(1);
+    peers.into_iter().filter_map(|peer| Some((peer, stage::peer::wrong(peer, threads)?))).collect()
 }
 
 /// The kernels of `arms` that fail the check, with what they got wrong.

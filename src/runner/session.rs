@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     affinity,
-    plan::{Plan, Residency},
+    plan::{Cell, Plan, Residency},
     record::{
         CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA, read_manifest,
         read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _, write_manifest,
@@ -87,6 +87,9 @@ impl Session {
         let mut environment = machine::environment();
         check_memory(&plan)?;
         let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
+        if plan.cells.iter().any(Cell::is_peer) {
+            environment.extend(septet_peers::facts());
+        }
         environment.insert("model_sha256".to_owned(), stage::model_hash(&plan)?);
         environment.insert("pinning".to_owned(), pinning(&plan));
         environment.insert("started_utc".to_owned(), run_id[..run_id.len().min(16)].to_owned());

@@ -200,6 +200,35 @@ fn a_block_without_one_arm_counts_for_the_others_only() {
     assert_eq!([blocks("unpack=lut"), blocks("isa=avx512"), blocks("layout=dense")], [9, 9, 10]);
 }
 
+/// The rival is the fastest peer that stores few enough bits, and every other cell is compared with it.
+#[test]
+fn kernels_are_compared_with_the_fastest_peer_of_their_size() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut manifest = write_run(dir.path(), false);
+    let (samples, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    // The last steps of the ladder on the first workload are those of another project; the fastest of them
+    // stores too many bits.
+    let label = |id: &str| id.to_owned();
+    let peers = [("tiny-06", "ggml_q4_0", 4.5), ("tiny-07", "ggml_q3_k", 3.4375), ("tiny-08", "openblas_f32", 32.0)];
+    for (id, name, bits) in peers {
+        let cell = manifest.plan.cells.iter_mut().find(|cell| cell.id == id).expect("a cell");
+        cell.factors.insert(label("peer"), label(name));
+        cell.arm = label(name);
+        let facts = manifest.facts.iter_mut().find(|facts| facts.cell_id == id).expect("facts");
+        facts.bytes_per_unit = (facts.weights_per_unit as f64 * bits / 8.0) as u64;
+    }
+    let analysis = Analysis::new(manifest, &samples, Vec::new(), &[]).expect("an analysis");
+    assert!(analysis.rivals.iter().all(|against| against.cell_id.starts_with("tiny")));
+    // Of steps 5 (prefetch) and 6 (epilogue) the first is faster, by what the second loses.
+    assert!(analysis.rivals.iter().all(|against| against.rival == "ggml_q4_0"), "{:?}", analysis.rivals);
+    let effect = |id: &str| analysis.rivals.iter().find(|a| a.cell_id == id).expect("a cell").effect;
+    assert!(effect("tiny-06").is_none());
+    for (id, truth) in [("tiny-07", LADDER[5].speedup), ("tiny-08", LADDER[5].speedup * LADDER[6].speedup)] {
+        let ratio = effect(id).expect("blocks").ratio;
+        assert!((ratio / truth - 1.0).abs() < 0.02, "{id}: {ratio} is not {truth}");
+    }
+}
+
 /// The second workload as the first one on twice the threads: kernels 1.7 times as fast, reading 1.9 times.
 #[test]
 fn scaling_is_taken_inside_blocks_and_against_the_roof() {

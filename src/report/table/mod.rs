@@ -12,6 +12,7 @@ mod matrices;
 pub mod notes;
 mod null;
 mod one_factor;
+mod peers;
 mod scaling;
 
 use super::analysis::Analysis;
@@ -20,6 +21,7 @@ use super::grid::Grid;
 pub use claims::Claims;
 pub use fastest::Fastest;
 pub use ladders::ladder;
+pub use peers::Peers;
 
 /// A table of the report. To add one: write its file, and one line in [`TABLES`].
 pub trait Table: Sync {
@@ -41,6 +43,7 @@ pub const TABLES: &[&dyn Table] = &[
     &fastest::Fastest,
     &matrices::Matrices,
     &scaling::Scaling,
+    &peers::Peers,
     &arms::Arms,
     &counters::Counters,
     &null::Null,

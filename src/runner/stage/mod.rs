@@ -1,15 +1,18 @@
 //! A workload, ready to run: its weights in every stored form that its arms need, shared by all of
 //! them.
 
+mod columns;
+pub mod peer;
 mod pipeline;
 mod product;
 
-use std::{cell::Cell, path::Path, sync::Arc};
+use std::{cell::Cell, collections::BTreeSet, path::Path, sync::Arc};
 
 use rayon::prelude::*;
 use septet_kernels::{Format, Granularity, Layout};
+use septet_peers::Peer;
 
-use self::{pipeline::Pipeline, product::Product};
+use self::{columns::Columns, peer::PeerProduct, pipeline::Pipeline, product::Product};
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
     arm::{Arm, ArmFormat},
@@ -24,6 +27,9 @@ use crate::{
     plan::{Plan, Source, Workload},
     pool::ThreadPool,
 };
+
+/// Fewest stored bits of a weight in any form of our own: `w3` with a scale for 128.
+const FEWEST_BITS: f64 = 3.125;
 
 /// What the stored weights of arms may differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +52,8 @@ type Copies<T> = Vec<(Stored, Vec<T>)>;
 enum Weights {
     /// The layers of a model, and the tokens that a trained one continues.
     Model { parts: Arc<ModelParts>, sets: Copies<LinearSet>, prompt: Vec<u32> },
-    /// A matrix alone, and the seed of its vector.
-    Matrix { matrices: Copies<Linear>, seed: u64 },
+    /// A matrix alone, also in the formats of other projects, and the seed of its vectors.
+    Matrix { matrices: Copies<Linear>, peers: Vec<Arc<septet_peers::Weights>>, seed: u64 },
 }
 
 /// An arm on its workload, to be repeated.
@@ -66,6 +72,8 @@ pub trait Run {
     /// # Errors
     /// A value that is not finite.
     fn token(&mut self) -> Result<u64, RunError>;
+    /// Lets threads sleep that are not those of the stage's pool; not timed.
+    fn rest(&mut self) {}
     /// Nanoseconds inside linear kernels since the prompt was read or the last call.
     fn take_kernel_ns(&mut self) -> u64;
     /// What the last token left: the same for arms that compute the same.
@@ -77,6 +85,7 @@ pub struct Stage {
     source: Source,
     /// The forms that the weights are kept in.
     forms: Vec<Stored>,
+    peers: Vec<Peer>,
     weights: Weights,
     pool: Arc<ThreadPool>,
     /// Tokens of one repetition.
@@ -131,7 +140,7 @@ impl Stage {
     /// # Errors
     /// A model that cannot be loaded or quantized, or no sensitivity table for a mixed arm.
     pub fn new(workload: &Workload, arms: &[Arm], copies: Option<usize>) -> Result<Self, RunError> {
-        let forms = forms(arms);
+        let (forms, peers) = (forms(arms), peers(arms));
         let wanted = forms.clone();
         let tokens = workload.tokens as usize;
         let weights = match &workload.source {
@@ -163,17 +172,19 @@ impl Stage {
                 let (parts, prompt) = shape_text(&preset, *layers, *seed, workload);
                 Weights::Model { parts, sets, prompt }
             }
-            &Source::Matrix { rows, cols, columns: _, copies: planned, seed } => {
+            &Source::Matrix { rows, cols, copies: planned, seed, .. } => {
                 let copies = copies.unwrap_or(planned);
                 let matrices = |stored| Ok((stored, product::matrices(stored, rows, cols, copies, seed)?));
                 let matrices = wanted.into_par_iter().map(matrices).collect::<Result<_, RunError>>()?;
-                Weights::Matrix { matrices, seed }
+                let of_peer = |&peer| peer::weights(peer, rows, cols, peer::copies(peer, copies), seed);
+                let peers = peers.iter().map(of_peer).collect::<Result<_, RunError>>()?;
+                Weights::Matrix { matrices, peers, seed }
             }
         };
         // Threads start when there is something for them to do, and the caller is bound when the threads
         // that made the weights exist: they would inherit its one CPU.
         let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
-        Ok(Self { source: workload.source.clone(), forms, weights, pool, tokens, next_copy: Cell::new(0) })
+        Ok(Self { source: workload.source.clone(), forms, peers, weights, pool, tokens, next_copy: Cell::new(0) })
     }
 
     /// As [`Stage::new`], with the weights of the stage before if they are the same in the same forms.
@@ -182,8 +193,13 @@ impl Stage {
     /// As [`Stage::new`].
     pub fn after(before: Option<Self>, workload: &Workload, arms: &[Arm]) -> Result<Self, RunError> {
         match before {
-            Some(before) if before.source == workload.source && before.forms == forms(arms) => {
-                let Self { source, forms, weights, pool, next_copy, .. } = before;
+            Some(before)
+                if before.source.same_weights(&workload.source)
+                    && before.forms == forms(arms)
+                    && before.peers == peers(arms) =>
+            {
+                let Self { forms, peers, weights, pool, next_copy, .. } = before;
+                let source = workload.source.clone();
                 let weights = match (&source, weights) {
                     // The same layers may read another prompt.
                     (Source::Shape { preset, layers, seed, .. }, Weights::Model { sets, .. }) => {
@@ -195,7 +211,7 @@ impl Stage {
                 // Its caller is bound until it is gone.
                 drop(pool);
                 let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
-                Ok(Self { source, forms, weights, pool, tokens: workload.tokens as usize, next_copy })
+                Ok(Self { source, forms, peers, weights, pool, tokens: workload.tokens as usize, next_copy })
             }
             // Weights that are not used again make room first.
             other => {
@@ -216,6 +232,10 @@ impl Stage {
             Weights::Model { sets, .. } => {
                 let set = &of(sets, arm)[0];
                 (set.weights(), set.stored_bytes())
+            }
+            Weights::Matrix { peers, .. } if arm.peer.is_some() => {
+                let weights = of_peer(peers, arm);
+                (weights.rows() * weights.cols(), weights.stored_bytes())
             }
             Weights::Matrix { matrices, .. } => {
                 let matrix = &of(matrices, arm)[0];
@@ -240,9 +260,17 @@ impl Stage {
                 go_on_behind(prompt.len().div_ceil(decoder.prompt_batch()) + self.tokens);
                 Box::new(Pipeline::new(decoder, prompt.clone()))
             }
-            Weights::Matrix { matrices, seed } => {
+            &Weights::Matrix { ref matrices, ref peers, seed } => {
                 go_on_behind(self.tokens);
-                Box::new(Product::new(&rotated(of(matrices, arm), first), execution, *seed)?)
+                let columns = self.source.columns();
+                if arm.peer.is_some() {
+                    Box::new(PeerProduct::new(of_peer(peers, arm), first, columns, self.pool.threads(), seed)?)
+                } else if columns > 1 {
+                    let copies = rotated(of(matrices, arm), first);
+                    Box::new(Columns::new(&copies, columns, arm, Arc::clone(&self.pool), seed)?)
+                } else {
+                    Box::new(Product::new(&rotated(of(matrices, arm), first), execution, seed)?)
+                }
             }
         })
     }
@@ -257,6 +285,7 @@ impl Stage {
         let prompt = arm.read_prompt()?;
         let token_ns = (0..self.tokens).map(|_| arm.token()).collect::<Result<_, _>>()?;
         let evidence = Evidence::now().since(before);
+        arm.rest();
         let output = arm.output().iter().map(|value| value.to_bits()).collect();
         Ok(Repetition { prompt, token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
     }
@@ -269,12 +298,22 @@ fn shape_text(preset: &Preset, layers: usize, seed: u64, workload: &Workload) ->
     (Arc::new(parts), prompt)
 }
 
-/// The forms that `arms` need, each once.
+/// The forms of our own that `arms` need, each once.
 fn forms(arms: &[Arm]) -> Vec<Stored> {
-    let mut forms: Vec<Stored> = arms.iter().map(Stored::from).collect();
-    forms.sort_unstable();
-    forms.dedup();
-    forms
+    let forms: BTreeSet<Stored> = arms.iter().filter(|arm| arm.peer.is_none()).map(Stored::from).collect();
+    forms.into_iter().collect()
+}
+
+/// The peers among `arms`, each once.
+fn peers(arms: &[Arm]) -> Vec<Peer> {
+    let peers: BTreeSet<Peer> = arms.iter().filter_map(|arm| arm.peer).collect();
+    peers.into_iter().collect()
+}
+
+/// The weights of the peer that `arm` is.
+fn of_peer<'a>(peers: &'a [Arc<septet_peers::Weights>], arm: &Arm) -> &'a Arc<septet_peers::Weights> {
+    let found = peers.iter().find(|weights| Some(weights.peer()) == arm.peer);
+    found.expect("`Stage::new` was given this arm")
 }
 
 /// The copies in the form that `arm` uses.
@@ -298,7 +337,7 @@ fn rotated<T: Clone>(copies: &[T], first: usize) -> Vec<T> {
 /// # Errors
 /// A preset that does not exist.
 pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
-    let (weights, copies, text) = match &workload.source {
+    let (weights, planned, text) = match &workload.source {
         Source::Trained { .. } => return Ok(0),
         Source::Shape { preset, layers, copies, .. } => {
             let preset: Preset = preset.parse()?;
@@ -310,22 +349,19 @@ pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
         Source::Matrix { rows, cols, copies, .. } => (rows * cols, copies, 0),
     };
     let cells = plan.cells.iter().filter(|cell| cell.workload == workload.name);
-    let mut stored = Vec::new();
-    for cell in cells {
-        let form = Stored::from(&Arm::from_factors(&cell.factors)?);
-        if !stored.contains(&form) {
-            stored.push(form);
-        }
-    }
-    // No stored form takes more than a byte for a pair and an f16 scale for 32 weights.
-    let bytes = weights as f64 * *copies as f64 * stored.len() as f64 * 4.5 / 8.0;
-    Ok(bytes as usize + text + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
+    let arms = cells.map(|cell| Arm::from_factors(&cell.factors)).collect::<Result<Vec<_>, _>>()?;
+    // No form of our own takes more than a byte for a pair and an f16 scale for 32 weights.
+    let own = *planned as f64 * forms(&arms).len() as f64 * 4.5;
+    let of_peer = |peer: Peer| peer::copies(peer, *planned) as f64 * peer.bits_per_weight();
+    let bits = own + peers(&arms).into_iter().map(of_peer).sum::<f64>();
+    let bytes = (weights as f64 * bits / 8.0) as usize;
+    Ok(bytes + text + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
 }
 
 /// Copies of so many weights that exceed the last-level cache four times, and `at_least` bytes, in every
 /// stored form; at least four.
-pub fn copies(weights: usize, fewest_bits: f64, at_least: usize) -> usize {
-    let bytes = weights as f64 * fewest_bits / 8.0;
+pub fn copies(weights: usize, at_least: usize) -> usize {
+    let bytes = weights as f64 * FEWEST_BITS / 8.0;
     let rotation = (4 * machine::last_level_cache()).max(at_least);
     (rotation as f64 / bytes).ceil().max(4.0) as usize
 }
