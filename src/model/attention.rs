@@ -1,6 +1,6 @@
 //! Grouped-query attention of one position over the positions so far.
 
-use septet_kernels::ops::{lanes, softmax};
+use septet_kernels::ops::{linear, softmax};
 
 use super::config::Config;
 use super::kv_cache::KvCache;
@@ -29,16 +29,10 @@ pub fn attend(
     let heads = q.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim));
     for (head, (q, out)) in heads.enumerate() {
         let (keys, values) = cache.head(layer, head / group, position + 1);
-        for (score, key) in scores.iter_mut().zip(keys.chunks_exact(head_dim)) {
-            *score = lanes::dot(q, key) * scale;
-        }
+        linear::gemv(keys, q, scores);
+        scores.iter_mut().for_each(|score| *score *= scale);
         softmax::softmax(scores);
-        out.fill(0.0);
-        for (score, value) in scores.iter().zip(values.chunks_exact(head_dim)) {
-            for (out, value) in out.iter_mut().zip(value) {
-                *out += score * value;
-            }
-        }
+        linear::gemv_transposed(values, scores, out);
     }
 }
 

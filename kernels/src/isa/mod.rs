@@ -8,7 +8,10 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::atomic::{Ordering, compiler_fence},
+    sync::{
+        LazyLock,
+        atomic::{Ordering, compiler_fence},
+    },
 };
 
 use crate::{
@@ -22,6 +25,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 mod panel;
 pub(crate) mod peak;
+pub(crate) mod portable;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
@@ -73,9 +77,11 @@ impl Isa {
         }
     }
 
-    /// The widest instruction set of this CPU.
+    /// The widest instruction set of this CPU, looked for once.
     pub fn best() -> Self {
-        Self::ALL.iter().copied().rev().find(|isa| isa.is_available()).unwrap_or(Self::Scalar)
+        static BEST: LazyLock<Isa> =
+            LazyLock::new(|| Isa::ALL.iter().copied().rev().find(|isa| isa.is_available()).unwrap_or(Isa::Scalar));
+        *BEST
     }
 }
 

@@ -29,16 +29,18 @@ const LARGEST: f32 = 88.722_83;
 const SMALLEST: f32 = -87.336_54;
 
 /// `eˣ` with a relative error below 2⁻²²; zero instead of a subnormal, NaN stays NaN.
-#[inline]
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let clamped = x.clamp(SMALLEST, LARGEST);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND_F32) - ROUND_F32;
+    let shifted = clamped * std::f32::consts::LOG2_E + ROUND_F32;
+    let n = shifted - ROUND_F32;
     let r = (clamped - n * LN_2_HIGH) - n * LN_2_LOW;
-    let polynomial = EXP.iter().fold(0.0, |p, c| p * r + c);
+    let polynomial = EXP[1..].iter().fold(EXP[0], |p, c| p * r + c);
     let mantissa = (polynomial * (r * r) + r) + 1.0;
+    // The last bits of `shifted` are n: a conversion of n would also have to saturate.
+    let n = shifted.to_bits().wrapping_sub(ROUND_F32.to_bits()) as i32;
     // n reaches 128, one more than the exponent of a finite f32: two factors keep both in range.
-    let half = (n * 0.5 + ROUND_F32) - ROUND_F32;
-    let value = (mantissa * power_of_two(half)) * power_of_two(n - half);
+    let value = (mantissa * power_of_two(n >> 1)) * power_of_two(n - (n >> 1));
     if x > LARGEST {
         f32::INFINITY
     } else if x < SMALLEST {
@@ -48,10 +50,10 @@ pub fn exp(x: f32) -> f32 {
     }
 }
 
-/// `2ⁿ` for an integral `n` in −126…127.
-#[inline]
-fn power_of_two(n: f32) -> f32 {
-    f32::from_bits(((n as i32).wrapping_add(127) as u32) << 23)
+/// `2ⁿ` for `n` in −126…127; some number for any other `n`.
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
 /// `eˣ` for |x| ≤ 700 with a relative error below 10⁻¹⁵; beyond, 0 or infinity.

@@ -1,8 +1,10 @@
-//! Linear layers with `f32` weights: the unquantized baseline.
+//! Products with an `f32` matrix, by rows and by columns: linear layers of the unquantized baseline,
+//! and attention, whose matrices are the keys and the values of the positions so far.
 
-use super::lanes::dot;
+use super::lanes::dot_here;
+use crate::isa::portable::{self, Portable};
 
-/// `out[r] = Σ_k weights[r][k]·x[k]`, one lane [`dot`] per row.
+/// `out[r] = Σ_k weights[r][k]·x[k]`, one lane [`dot`](super::lanes::dot) per row, with its error.
 ///
 /// `weights` is (out.len(), x.len()), row-major: the rows that belong to `out`, so that threads can
 /// each be given their own.
@@ -12,8 +14,58 @@ use super::lanes::dot;
 /// When the shapes disagree.
 pub fn gemv(weights: &[f32], x: &[f32], out: &mut [f32]) {
     assert_eq!(weights.len(), x.len() * out.len(), "gemv of unequal shapes");
-    for (out, row) in out.iter_mut().zip(weights.chunks_exact(x.len())) {
-        *out = dot(row, x);
+    portable::run(&mut Gemv { weights, x, out });
+}
+
+pub(super) struct Gemv<'a> {
+    pub(super) weights: &'a [f32],
+    pub(super) x: &'a [f32],
+    pub(super) out: &'a mut [f32],
+}
+
+impl Portable for Gemv<'_> {
+    #[inline(always)]
+    fn run(&mut self) {
+        for (out, row) in self.out.iter_mut().zip(self.weights.chunks_exact(self.x.len())) {
+            *out = dot_here(row, self.x);
+        }
+    }
+}
+
+/// `out[k] = Σ_r x[r]·weights[r][k]`, the rows in ascending order, each product and each sum
+/// rounded: within `(rows + 1)·2⁻²⁴·Σ_r |x[r]·weights[r][k]|`.
+///
+/// `weights` is (x.len(), out.len()), row-major.
+///
+/// # Panics
+///
+/// When the shapes disagree.
+pub fn gemv_transposed(weights: &[f32], x: &[f32], out: &mut [f32]) {
+    assert_eq!(weights.len(), x.len() * out.len(), "transposed gemv of unequal shapes");
+    portable::run(&mut GemvTransposed { weights, x, out });
+}
+
+pub(super) struct GemvTransposed<'a> {
+    pub(super) weights: &'a [f32],
+    pub(super) x: &'a [f32],
+    pub(super) out: &'a mut [f32],
+}
+
+impl Portable for GemvTransposed<'_> {
+    #[inline(always)]
+    fn run(&mut self) {
+        self.out.fill(0.0);
+        for (x, row) in self.x.iter().zip(self.weights.chunks_exact(self.out.len())) {
+            add_scaled(*x, row, self.out);
+        }
+    }
+}
+
+/// `out[k] += x·row[k]`. A function, because its arguments are known not to overlap.
+#[inline(always)]
+fn add_scaled(x: f32, row: &[f32], out: &mut [f32]) {
+    for (out, weight) in out.iter_mut().zip(row) {
+        *out += x * weight;
     }
 }
 
@@ -21,16 +73,48 @@ pub fn gemv(weights: &[f32], x: &[f32], out: &mut [f32]) {
 mod tests {
     use super::*;
 
+    /// A matrix and a vector without structure: small integers in steps that are coprime to the shape.
+    fn operands(rows: usize, cols: usize, x: usize) -> (Vec<f32>, Vec<f32>) {
+        let weights = (0..rows * cols).map(|i| ((i * 37) % 101) as f32 * 0.01 - 0.5).collect();
+        (weights, (0..x).map(|i| ((i * 13) % 29) as f32 * 0.7 - 9.0).collect())
+    }
+
+    /// Holds `found` to `factor · 2⁻²⁴ · Σ|terms|` around the sum of `terms`.
+    fn assert_close(found: f32, terms: impl Iterator<Item = (f32, f32)>, factor: usize) {
+        let (sum, size) = terms.fold((0.0, 0.0), |(sum, size): (f64, f64), (a, b)| {
+            let term = f64::from(a) * f64::from(b);
+            (sum + term, size + term.abs())
+        });
+        let error = (f64::from(found) - sum).abs();
+        assert!(error <= factor as f64 * 2.0_f64.powi(-24) * size, "error {error:e} of {size:e}");
+    }
+
     #[test]
-    fn agrees_with_f64() {
-        let (rows, cols) = (5, 67);
-        let weights: Vec<f32> = (0..rows * cols).map(|i| ((i * 37) % 101) as f32 * 0.01 - 0.5).collect();
-        let x: Vec<f32> = (0..cols).map(|i| ((i * 13) % 29) as f32 - 14.0).collect();
-        let mut out = vec![0.0; rows];
-        gemv(&weights, &x, &mut out);
-        for (r, out) in out.iter().enumerate() {
-            let exact: f64 = (0..cols).map(|k| f64::from(weights[r * cols + k]) * f64::from(x[k])).sum();
-            assert!((f64::from(*out) - exact).abs() < 1e-3);
+    fn products_are_within_their_bounds_of_f64() {
+        for (rows, cols) in [(5, 67), (1, 1), (16, 128), (300, 64)] {
+            let (weights, x) = operands(rows, cols, cols);
+            let mut out = vec![0.0; rows];
+            gemv(&weights, &x, &mut out);
+            for (r, out) in out.iter().enumerate() {
+                assert_close(*out, (0..cols).map(|k| (weights[r * cols + k], x[k])), cols / 16 + 6);
+            }
+            let (weights, x) = operands(rows, cols, rows);
+            let mut out = vec![f32::NAN; cols];
+            gemv_transposed(&weights, &x, &mut out);
+            for (k, out) in out.iter().enumerate() {
+                assert_close(*out, (0..rows).map(|r| (weights[r * cols + k], x[r])), rows + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_added_in_ascending_order() {
+        let (weights, x) = operands(9, 3, 9);
+        let mut out = [0.0; 3];
+        gemv_transposed(&weights, &x, &mut out);
+        for (k, out) in out.iter().enumerate() {
+            let expected = (0..9).fold(0.0, |sum, r| sum + x[r] * weights[r * 3 + k]);
+            assert_eq!(out.to_bits(), expected.to_bits());
         }
     }
 }
