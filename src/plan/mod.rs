@@ -7,8 +7,9 @@
 
 pub mod expand;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use septet_kernels::{Isa, Level};
 use serde::{Deserialize, Serialize};
 
 use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue};
@@ -31,6 +32,19 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     pub infeasible: Vec<Infeasible>,
     pub designs: Vec<Design>,
+}
+
+impl Plan {
+    /// Numbers of threads of its workloads, ascending, each once.
+    pub fn thread_counts(&self) -> Vec<usize> {
+        let counts: BTreeSet<usize> = self.workloads.iter().map(|workload| workload.threads).collect();
+        counts.into_iter().collect()
+    }
+
+    /// Instruction sets of its cells.
+    pub fn isas(&self) -> BTreeSet<&str> {
+        self.cells.iter().filter_map(|cell| cell.factors.get(Isa::AXIS)).map(String::as_str).collect()
+    }
 }
 
 /// How samples are taken; frozen before the first one.
@@ -127,6 +141,15 @@ pub enum Source {
     Shape { preset: String, layers: usize, copies: usize, seed: u64 },
     /// One matrix of seeded weights in this many distinct copies.
     Matrix { rows: usize, cols: usize, copies: usize, seed: u64 },
+}
+
+impl Source {
+    /// Columns that one product multiplies the weights with.
+    pub fn columns(&self) -> usize {
+        match self {
+            Self::Trained { .. } | Self::Shape { .. } | Self::Matrix { .. } => 1,
+        }
+    }
 }
 
 /// One arm on one workload.
