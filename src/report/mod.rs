@@ -1,17 +1,19 @@
 //! From a results directory to everything derived from it.
 //!
-//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `counters.csv` and `failures.csv`:
-//! no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
+//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `ceilings.csv`, `counters.csv` and
+//! `failures.csv`: no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
 //! bytes.
 
 pub mod analysis;
 pub mod blocks;
+pub mod ceilings;
 pub mod derived;
 pub mod error;
 pub mod figure;
 pub mod grid;
 pub mod metric;
 pub mod render;
+pub mod roofline;
 pub mod splice;
 pub mod table;
 pub mod text;
@@ -20,7 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::{DesignKind, Source};
-use crate::record::{CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
+use crate::record::{CeilingRow, CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
 use analysis::Analysis;
 pub use error::ReportError;
 use figure::FIGURES;
@@ -44,7 +46,8 @@ pub struct Report {
 
 impl Report {
     /// Reads and analyses `dir`. A run that was stopped before its counter pass has no
-    /// `counters.csv`, and one without a failure no `failures.csv`.
+    /// `counters.csv`, one from before ceilings were recorded no `ceilings.csv`, and one without a failure
+    /// no `failures.csv`.
     ///
     /// # Errors
     ///
@@ -53,9 +56,10 @@ impl Report {
         let manifest = read_manifest(dir)?;
         let (samples, torn_sample) = read_rows::<Sample>(dir, &manifest)?;
         let (counters, torn_counter) = read_rows_if_any::<CounterRow>(dir, &manifest)?;
+        let (ceilings, torn_ceiling) = read_rows_if_any::<CeilingRow>(dir, &manifest)?;
         let (failures, torn_failure) = read_rows_if_any::<FailureRow>(dir, &manifest)?;
-        let torn = torn_sample.into_iter().chain(torn_counter).chain(torn_failure).collect();
-        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &failures)?, torn })
+        let torn = [torn_sample, torn_counter, torn_ceiling, torn_failure].into_iter().flatten().collect();
+        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &ceilings, &failures)?, torn })
     }
 
     /// Writes every derived file into `dir`.

@@ -1,6 +1,7 @@
 //! The tables of a report: one a file, all in one list.
 
 mod arms;
+mod ceilings;
 mod cell_columns;
 mod claims;
 pub mod combinations;
@@ -12,6 +13,7 @@ mod matrices;
 pub mod notes;
 mod null;
 mod one_factor;
+mod roofline;
 
 use super::analysis::Analysis;
 use super::grid::Grid;
@@ -39,6 +41,8 @@ pub const TABLES: &[&dyn Table] = &[
     &formats::Formats,
     &fastest::Fastest,
     &matrices::Matrices,
+    &roofline::Roofline,
+    &ceilings::MachineCeilings,
     &arms::Arms,
     &counters::Counters,
     &null::Null,
