@@ -82,7 +82,7 @@ impl Report {
         }
         let pages = FIGURES.iter().flat_map(|figure| figure.charts(analysis)).flat_map(|chart| chart.pages());
         for chart in pages.filter(|chart| !chart.is_empty()) {
-            let name = format!("figures/{}", chart.name);
+            let name = format!("figures/{}", chart.name());
             writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
             writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
             figure::png(&chart, &dir.join(format!("{name}.png")))?;

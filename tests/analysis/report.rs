@@ -244,7 +244,7 @@ fn texts_of_figures_stay_on_the_canvas() {
         let (width, height) = (number(&svg, "width"), number(&svg, "height"));
         for tag in svg.split("<text").skip(1) {
             let (x, y) = (number(tag, "x"), number(tag, "y"));
-            assert!((0.0..=width).contains(&x) && (0.0..=height).contains(&y), "{}: {tag}", chart.name);
+            assert!((0.0..=width).contains(&x) && (0.0..=height).contains(&y), "{}: {tag}", chart.name());
         }
         assert!(svg.contains("@font-face") && !svg.contains("NaN"));
     }

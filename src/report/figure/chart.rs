@@ -70,11 +70,13 @@ pub struct Series {
     pub lane: f64,
 }
 
-/// How a mark looks. Diamonds come from elsewhere and have no interval.
+/// How a mark looks. Hollow diamonds come from elsewhere and have no interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Disc,
     Square,
+    Triangle,
+    Diamond,
     HollowDisc,
     HollowSquare,
     HollowDiamond,

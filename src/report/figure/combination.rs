@@ -2,7 +2,7 @@
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, INK, ORANGE};
-use super::{Figure, panel_title};
+use super::{Chart, Figure, panel_title};
 use crate::report::analysis::{Analysis, CombinationResult};
 use crate::report::metric::TOKEN_TIME;
 use crate::report::table::combinations::Reading;
@@ -19,7 +19,7 @@ const GAP: Series = Series { name: "measured / predicted", color: GREEN, shape: 
 pub struct Combination;
 
 impl Figure for Combination {
-    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
+    fn charts(&self, analysis: &Analysis) -> Vec<Chart> {
         let workloads = &analysis.manifest.plan.workloads;
         let results: Vec<&CombinationResult> =
             analysis.combinations.iter().filter(|result| result.metric == TOKEN_TIME).collect();
@@ -40,7 +40,7 @@ impl Figure for Combination {
             label: (*title).to_owned(),
             cells: workloads.iter().map(|workload| cell(design, &workload.name)).collect(),
         };
-        vec![IntervalChart {
+        vec![Chart::Intervals(IntervalChart {
             name: "combination".to_owned(),
             title: "Do single speed-ups multiply?".to_owned(),
             message: message(&results, analysis.manifest.plan.protocol.margin),
@@ -51,7 +51,7 @@ impl Figure for Combination {
             rows: designs.iter().map(row).collect(),
             legend: vec![PREDICTED, MEASURED, PUBLISHED, GAP],
             notes: notes::figure(analysis),
-        }]
+        })]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, NEUTRAL, VERMILLION};
-use super::{Figure, STEP_LIMIT, find, panel_title, steps};
+use super::{Chart, Figure, STEP_LIMIT, find, panel_title, steps};
 use crate::plan::{Design, DesignKind, Workload};
 use crate::report::analysis::Analysis;
 use crate::report::metric::TOKEN_TIME;
@@ -19,10 +19,10 @@ const INCONCLUSIVE: Series = Series { name: "inconclusive", color: NEUTRAL, shap
 pub struct Forest;
 
 impl Figure for Forest {
-    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
+    fn charts(&self, analysis: &Analysis) -> Vec<Chart> {
         let designs = analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]);
         let workloads = &analysis.manifest.plan.workloads;
-        vec![IntervalChart {
+        vec![Chart::Intervals(IntervalChart {
             name: "one_factor".to_owned(),
             title: "What each factor is worth".to_owned(),
             message: message(analysis),
@@ -33,7 +33,7 @@ impl Figure for Forest {
             rows: designs.into_iter().flat_map(|design| group(analysis, design)).collect(),
             legend: vec![IMPROVEMENT, REGRESSION, EQUIVALENT, INCONCLUSIVE],
             notes: notes::figure(analysis),
-        }]
+        })]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::chart::{IntervalChart, Mark, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, INK, ORANGE};
-use super::{Figure, STEP_LIMIT, find, panel_title, steps};
+use super::{Chart, Figure, STEP_LIMIT, find, panel_title, steps};
 use crate::plan::{Contrast, Design, DesignKind, Workload};
 use crate::report::analysis::{Analysis, Outcome};
 use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
@@ -17,8 +17,9 @@ const PUBLISHED: Series = Series { name: "published", color: INK, shape: Shape::
 pub struct Ladder;
 
 impl Figure for Ladder {
-    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
-        analysis.designs(&[DesignKind::Cumulative]).into_iter().map(|design| chart(analysis, design)).collect()
+    fn charts(&self, analysis: &Analysis) -> Vec<Chart> {
+        let designs = analysis.designs(&[DesignKind::Cumulative]).into_iter();
+        designs.map(|design| Chart::Intervals(chart(analysis, design))).collect()
     }
 }
 

@@ -47,7 +47,7 @@ pub fn common(analysis: &Analysis) -> Vec<String> {
 }
 
 /// Machine and run.
-fn provenance(analysis: &Analysis) -> Vec<String> {
+pub fn provenance(analysis: &Analysis) -> Vec<String> {
     let environment = &analysis.manifest.environment;
     let machine: Vec<String> =
         MACHINE.iter().filter_map(|key| Some(format!("{key} {}", environment.get(*key)?))).collect();
