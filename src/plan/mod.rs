@@ -41,6 +41,11 @@ impl Plan {
         counts.into_iter().collect()
     }
 
+    /// Whether nothing runs but products of matrices alone.
+    pub fn is_of_matrices(&self) -> bool {
+        self.workloads.iter().all(|workload| matches!(workload.source, Source::Matrix { .. }))
+    }
+
     /// Instruction sets of its cells.
     pub fn isas(&self) -> BTreeSet<&str> {
         self.cells.iter().filter_map(|cell| cell.factors.get(Isa::AXIS)).map(String::as_str).collect()

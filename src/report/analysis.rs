@@ -9,7 +9,7 @@ use polars::error::PolarsResult;
 
 use super::blocks::{BlockTable, Blocks, blocks, counted_sessions};
 use super::ceilings::Ceilings;
-use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S};
+use super::metric::{self, KERNEL_TIME, TOKEN_TIME, TOKENS_PER_S, Whole};
 use super::roofline::{Standing, caches, standing};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::{CeilingRow, CellFacts, CounterRow, FailureRow, Manifest, Sample};
@@ -189,6 +189,11 @@ pub struct CombinationResult {
 }
 
 impl Analysis {
+    /// What the time of a token is in this run.
+    pub fn whole(&self) -> Whole {
+        Whole::of(&self.manifest.plan)
+    }
+
     /// Analyses the rows of one run.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ pub mod text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::plan::{DesignKind, Source};
+use crate::plan::DesignKind;
 use crate::record::{CeilingRow, CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
 use analysis::Analysis;
 pub use error::ReportError;
@@ -80,8 +80,8 @@ impl Report {
             writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
             writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
         }
-        let pages = FIGURES.iter().flat_map(|figure| figure.charts(analysis)).flat_map(|chart| chart.pages());
-        for chart in pages.filter(|chart| !chart.is_empty()) {
+        let charts = FIGURES.iter().flat_map(|figure| figure.charts(analysis));
+        for chart in charts.filter(|chart| !chart.is_empty()) {
             let name = format!("figures/{}", chart.name());
             writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
             writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
@@ -94,8 +94,7 @@ impl Report {
     /// The tables that a README shows, by the name of their markers: of kernels on matrices alone
     /// `fastest`, of anything else `claims`, and `ladder` (the first cumulative design).
     pub fn headlines(&self) -> Vec<(&'static str, String)> {
-        let workloads = &self.analysis.manifest.plan.workloads;
-        if workloads.iter().all(|workload| matches!(workload.source, Source::Matrix { .. })) {
+        if self.analysis.manifest.plan.is_of_matrices() {
             return vec![("fastest", render::markdown(&table::Fastest.build(&self.analysis)))];
         }
         let claims = table::Claims.build(&self.analysis);

@@ -15,7 +15,7 @@ use septet::record::row::SAMPLES_SCHEMA;
 use septet::record::{
     CeilingRow, CellFacts, Manifest, Phase, Quality, RowWriter, Sample, read_rows, rules::Row, write_manifest,
 };
-use septet::report::figure::{Chart, FIGURES, Plot};
+use septet::report::figure::{Chart, FIGURES, IntervalChart, Plot};
 use septet::report::{Report, build, render, table};
 use tempfile::TempDir;
 
@@ -342,6 +342,35 @@ fn the_figure_says_what_is_near_and_what_is_claimed() {
     // Each line with its label, and each kernel and claim once for each place of the weights.
     assert_eq!((plots[0].roofs.len(), plots[0].points.len()), (5, 14 + 4));
     insta::assert_snapshot!(render::csv(&plots[1].data()));
+}
+
+/// Four workloads take two pages; each counts what it shows, in the words of products.
+#[test]
+fn messages_of_pages_count_their_own_panels() {
+    let (_dir, report) = run();
+    let charts = FIGURES.iter().flat_map(|figure| figure.charts(&report.analysis));
+    let pages: Vec<IntervalChart> =
+        charts.filter_map(|chart| if let Chart::Intervals(chart) = chart { Some(chart) } else { None }).collect();
+    let pages: Vec<&IntervalChart> = pages.iter().filter(|page| page.name.starts_with("one_factor")).collect();
+    let names: Vec<(&str, &str)> = pages.iter().map(|page| (page.name.as_str(), page.title.as_str())).collect();
+    assert_eq!(
+        names,
+        [
+            ("one_factor-1", "What each factor is worth (1 of 2)"),
+            ("one_factor-2", "What each factor is worth (2 of 2)"),
+        ]
+    );
+    for page in pages {
+        assert_eq!(page.panels.len(), 2);
+        let four = "Whole product, one factor changed: 4 faster, 0 slower, 0 equivalent within 1%, 0 inconclusive.";
+        assert_eq!(page.message, four);
+        assert!(page.notes.iter().all(|note| !note.contains("pipeline")), "{:?}", page.notes);
+    }
+    for name in ["claims", "one_factor", "matrices"] {
+        let text = markdown(&report, name);
+        assert!(text.contains("1024") || text.contains("product"), "{text}");
+        assert!(!text.to_lowercase().contains("pipeline"), "{text}");
+    }
 }
 
 /// Runs from before ceilings were recorded have a report without their tables and figure.

@@ -52,14 +52,6 @@ impl Chart {
         }
     }
 
-    /// The chart, or several with some of its panels each.
-    pub fn pages(self) -> Vec<Self> {
-        match self {
-            Self::Intervals(chart) => chart.pages().into_iter().map(Self::Intervals).collect(),
-            Self::Plot(_) => vec![self],
-        }
-    }
-
     /// Whether there is nothing to draw.
     pub fn is_empty(&self) -> bool {
         match self {
@@ -125,6 +117,22 @@ pub fn png(chart: &Chart, path: &Path) -> Result<(), ReportError> {
         }
     };
     drawn.map_err(|message| error(path, message))
+}
+
+/// Panels that stand side by side: two fill the width of a page with their numbers.
+const PANELS_OF_A_PAGE: usize = 2;
+
+/// The charts that `chart` makes of some workloads each: a page of its own, with a number where there are
+/// more workloads than a page is wide.
+fn pages(analysis: &Analysis, chart: impl Fn(&[Workload]) -> IntervalChart) -> Vec<Chart> {
+    let workloads = &analysis.manifest.plan.workloads;
+    let count = workloads.len().div_ceil(PANELS_OF_A_PAGE);
+    let page = |(number, workloads): (usize, &[Workload])| {
+        let chart = chart(workloads);
+        let (name, title) = (format!("{}-{number}", chart.name), format!("{} ({number} of {count})", chart.title));
+        Chart::Intervals(if count > 1 { IntervalChart { name, title, ..chart } } else { chart })
+    };
+    (1..).zip(workloads.chunks(PANELS_OF_A_PAGE)).map(page).collect()
 }
 
 /// Name and description of a workload.

@@ -18,7 +18,8 @@ pub fn contrasts(analysis: &Analysis) -> Vec<String> {
         "p and verdicts: two-sided, Holm-adjusted within each design, workload and metric; margin {}.",
         text::percent(analysis.manifest.plan.protocol.margin),
     );
-    [method(analysis), correction].into_iter().chain(common(analysis)).collect()
+    let whole = analysis.whole().note.map(str::to_owned);
+    [method(analysis), correction].into_iter().chain(whole).chain(common(analysis)).collect()
 }
 
 /// How ratios and their intervals come about.
@@ -65,7 +66,8 @@ pub fn figure(analysis: &Analysis) -> Vec<String> {
         blocks(analysis),
         text::percent(protocol.confidence),
     );
-    [method].into_iter().chain(provenance(analysis)).collect()
+    let whole = analysis.whole().note.map(str::to_owned);
+    [method].into_iter().chain(whole).chain(provenance(analysis)).collect()
 }
 
 /// How many blocks the contrasts of the run rest on.

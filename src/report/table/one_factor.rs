@@ -8,9 +8,6 @@ use crate::report::metric::{KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
 use crate::stats::verdict::Verdict;
 
-const HEADINGS: [&str; 8] =
-    ["Design", "Workload", "Step", "Pipeline >", "Verdict", "p adj. >", "Detectable >", "Kernels >"];
-
 /// Add-one-in and leave-one-out.
 pub struct OneFactor;
 
@@ -24,7 +21,9 @@ impl Table for OneFactor {
     }
 
     fn build(&self, analysis: &Analysis) -> Grid {
-        let mut grid = Grid::new(self.title(), &[&HEADINGS[..], &cell_columns::HEADINGS].concat());
+        let whole = format!("{} >", analysis.whole().heading);
+        let headings = ["Design", "Workload", "Step", &whole, "Verdict", "p adj. >", "Detectable >", "Kernels >"];
+        let mut grid = Grid::new(self.title(), &[&headings[..], &cell_columns::HEADINGS].concat());
         let mut left_out = Vec::new();
         for design in analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]) {
             for workload in &analysis.manifest.plan.workloads {
