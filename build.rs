@@ -5,7 +5,8 @@ use std::{env, fs, path::Path, process::Command};
 use sha2::{Digest, Sha256};
 
 /// What the program is made of.
-const SOURCES: [&str; 8] = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "kernels", "assets", "data", "models"];
+const SOURCES: [&str; 10] =
+    ["Cargo.toml", "Cargo.lock", ".cargo", "build.rs", "src", "kernels", "peers", "assets", "data", "models"];
 
 fn main() {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use septet::record::{CellFacts, Sample, read_manifest, read_rows};
+use septet::record::{CeilingRow, CellFacts, Sample, read_manifest, read_rows};
 use tempfile::TempDir;
 
 /// Three cells that every CPU can run, on the built-in model.
@@ -286,7 +286,15 @@ fn a_run_is_written_reported_and_protected() {
         paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     };
     let before = files();
-    for name in ["manifest.json", "samples.csv", "counters.csv", "cells.csv", "contrasts.csv", "tables/ladders.md"] {
+    for name in [
+        "manifest.json",
+        "samples.csv",
+        "ceilings.csv",
+        "counters.csv",
+        "cells.csv",
+        "contrasts.csv",
+        "tables/ladders.md",
+    ] {
         assert!(before.contains_key(&place.out().join(name)), "{name}");
     }
     assert!(String::from_utf8_lossy(&before[&place.out().join("tables/ladders.md")]).contains("NOT CITABLE"));
@@ -303,6 +311,13 @@ fn a_run_is_written_reported_and_protected() {
     assert_refused(&place.run(&["--quick", "--out", "out"]), &["exists already"]);
     assert_refused(&place.run(&["--resume", "out"]), &["the plan differs", "--quick"]);
     assert!(files() == before, "a refused run wrote");
+
+    // Each block begins with what the machine can do at best.
+    let manifest = read_manifest(&place.out()).unwrap();
+    let (ceilings, torn) = read_rows::<CeilingRow>(&place.out(), &manifest).unwrap();
+    let blocks: BTreeSet<(u32, u32)> = ceilings.iter().map(|row| (row.session, row.block)).collect();
+    assert_eq!((torn, blocks), (None, BTreeSet::from([(0, 0), (0, 1)])));
+    assert!(ceilings.iter().any(|row| row.place == "DRAM" && row.threads == 1), "{ceilings:?}");
 
     // A killed writer leaves the beginning of its block: that block alone is run again.
     let samples = place.out().join("samples.csv");
@@ -452,10 +467,13 @@ fn a_crash_in_a_cell_leaves_the_others_and_is_partial() {
     let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("the manifest", || place.out().join("manifest.json").exists());
     let block = block_process(run.id());
-    // A worker starts when the weights are there: what follows are cells, which take seconds.
+    // A worker beside threads that made the weights: what follows are cells, which take seconds. Ceilings,
+    // before them, are measured by the caller and the worker alone.
     wait_until("a cell", || {
         let tasks = fs::read_dir(format!("/proc/{block}/task")).unwrap().flatten();
-        tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok()).any(|name| name == "worker-1\n")
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        let names: Vec<String> = names.collect();
+        names.len() > 2 && names.iter().any(|name| name == "worker-1\n")
     });
     sleep(Duration::from_millis(50));
     signal("-ABRT", block);

@@ -15,31 +15,27 @@ use crate::{
     stats::summary::median,
 };
 
-/// Bytes that one memory measurement reads.
-const WINDOW: usize = 256 << 20;
-
-/// Memory is read in turn from a buffer of at least this size, and of this many times the
-/// last-level cache, so that a window has left the caches when its turn comes.
-const LEAST_BUFFER: usize = 1 << 30;
-const CACHES: usize = 4;
-
 /// Parts begin at pages: a vector load that straddles two cache lines counts twice.
 const ALIGN: usize = 4096;
 
 /// Bandwidth of every cache level that the machine tells, and of memory.
 pub fn measure(effort: &Effort) -> Vec<Ceiling> {
+    measure_on(&thread_counts(machine::cores()), effort)
+}
+
+/// The same on these numbers of threads.
+pub fn measure_on(counts: &[usize], effort: &Effort) -> Vec<Ceiling> {
     let caches = machine::caches();
-    let size = buffer_bytes(machine::last_level_cache(), machine::available_memory());
-    let counts = thread_counts(machine::cores());
+    let size = buffer_bytes(machine::last_level_cache(), machine::available_memory(), effort);
     let mut buffer = vec![0; size + ALIGN];
     let start = buffer.as_ptr().align_offset(ALIGN).min(ALIGN);
     let buffer = &mut buffer[start..start + size];
-    touch(buffer, machine::cores());
+    touch(buffer, effort.window, machine::cores());
 
     let slice = effort.slice(2 * caches.len() * counts.len());
     let mut ceilings = Vec::new();
     for cache in &caches {
-        for &threads in &counts {
+        for &threads in counts {
             ceilings.push(with_pool(&cache.name, threads, |pool| of_cache(cache, buffer, pool, effort, slice)));
         }
     }
@@ -47,7 +43,7 @@ pub fn measure(effort: &Effort) -> Vec<Ceiling> {
         let (reason, remedy) = ("the system does not tell the sizes of the caches", "run on Linux with /sys mounted");
         ceilings.push(Ceiling::unavailable(Quantity::ReadBandwidth, "caches", 1, reason, remedy));
     }
-    for &threads in &counts {
+    for &threads in counts {
         ceilings.push(with_pool("DRAM", threads, |pool| of_memory(buffer, pool, effort)));
     }
     ceilings
@@ -64,17 +60,18 @@ fn with_pool(place: &str, threads: usize, measure: impl FnOnce(&ThreadPool) -> C
     }
 }
 
-/// Bytes to read from: what [`CACHES`] and [`LEAST_BUFFER`] ask for, within half of the free memory.
-fn buffer_bytes(cache: usize, available: Option<usize>) -> usize {
-    let wanted = (CACHES * cache).max(LEAST_BUFFER).next_multiple_of(WINDOW);
+/// Bytes to read from: what the effort asks for beside a last-level cache of `cache` bytes, within
+/// half of the free memory.
+fn buffer_bytes(cache: usize, available: Option<usize>, effort: &Effort) -> usize {
+    let wanted = (effort.caches * cache).max(effort.least_buffer).next_multiple_of(effort.window);
     let allowed = available.unwrap_or(usize::MAX) / 2;
     if wanted <= allowed { wanted } else { allowed / (4 * ALIGN) * (4 * ALIGN) }
 }
 
 /// Writes every page, each part of a window by a thread of its own: pages that were never written
 /// all read the same zero page, and on machines with several memories a page lies near its writer.
-fn touch(buffer: &mut [u8], threads: usize) {
-    for window in buffer.chunks_mut(WINDOW) {
+fn touch(buffer: &mut [u8], window: usize, threads: usize) {
+    for window in buffer.chunks_mut(window) {
         let part = window.len().div_ceil(threads).max(1);
         thread::scope(|scope| {
             for part in window.chunks_mut(part) {
@@ -87,7 +84,8 @@ fn touch(buffer: &mut [u8], threads: usize) {
 /// Every worker reads its own bytes again and again.
 fn of_cache(cache: &Cache, buffer: &[u8], pool: &ThreadPool, effort: &Effort, slice: std::time::Duration) -> Ceiling {
     let threads = pool.threads();
-    let bytes = cache.bytes / 2 / threads.min(cache.sharers) / ALIGN * ALIGN;
+    let half = cache.bytes / 2 / threads.min(cache.sharers);
+    let bytes = half.min(effort.largest_part) / ALIGN * ALIGN;
     if bytes == 0 || bytes * threads > buffer.len() {
         let (reason, remedy) = ("half of this level does not fit half of the free memory", "free memory");
         return Ceiling::unavailable(Quantity::ReadBandwidth, &cache.name, threads, reason, remedy);
@@ -115,7 +113,7 @@ fn of_cache(cache: &Cache, buffer: &[u8], pool: &ThreadPool, effort: &Effort, sl
 fn of_memory(buffer: &[u8], pool: &ThreadPool, effort: &Effort) -> Ceiling {
     let threads = pool.threads();
     // Where memory is short, four windows still take turns.
-    let window = WINDOW.min(buffer.len() / 4);
+    let window = effort.window.min(buffer.len() / 4);
     if window < ALIGN * threads {
         let (reason, remedy) = ("there is next to no free memory", "free at least 2 GiB");
         return Ceiling::unavailable(Quantity::ReadBandwidth, "DRAM", threads, reason, remedy);
@@ -140,8 +138,9 @@ fn of_memory(buffer: &[u8], pool: &ThreadPool, effort: &Effort) -> Ceiling {
     let name = way.name();
     let cache = machine::last_level_cache();
     let mut how = format!("{name}, windows of {} in turn from {}", size(window), size(buffer.len()));
-    if buffer.len() < (CACHES * cache).max(LEAST_BUFFER) {
-        how += &format!("; less than {CACHES} times the last-level cache of {}: caches may help", size(cache));
+    if buffer.len() < (effort.caches * cache).max(effort.least_buffer) {
+        let caches = effort.caches;
+        how += &format!("; less than {caches} times the last-level cache of {}: caches may help", size(cache));
     }
     Ceiling::measured(Quantity::ReadBandwidth, "DRAM", threads, &rates, how)
 }
@@ -164,11 +163,14 @@ mod tests {
 
     #[test]
     fn the_buffer_exceeds_the_cache_within_the_memory() {
-        assert_eq!(buffer_bytes(32 << 20, Some(64 << 30)), 1 << 30);
-        assert_eq!(buffer_bytes(480 << 20, Some(64 << 30)), 2 << 30);
-        assert_eq!(buffer_bytes(480 << 20, Some(2 << 30)), 1 << 30);
-        assert_eq!(buffer_bytes(480 << 20, Some(0)), 0);
-        assert_eq!(buffer_bytes(32 << 20, None), 1 << 30);
+        let bytes = |cache, available| buffer_bytes(cache, available, &Effort::FULL);
+        assert_eq!(bytes(32 << 20, Some(64 << 30)), 1 << 30);
+        assert_eq!(bytes(480 << 20, Some(64 << 30)), 2 << 30);
+        assert_eq!(bytes(480 << 20, Some(2 << 30)), 1 << 30);
+        assert_eq!(bytes(480 << 20, Some(0)), 0);
+        assert_eq!(bytes(32 << 20, None), 1 << 30);
+        assert_eq!(buffer_bytes(32 << 20, None, &Effort::BLOCK), 256 << 20);
+        assert_eq!(buffer_bytes(480 << 20, None, &Effort::BLOCK), 960 << 20);
     }
 
     #[test]

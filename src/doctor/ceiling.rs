@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::stats::summary::{median, quantile};
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     ReadBandwidth,
@@ -22,6 +22,18 @@ impl Quantity {
     /// Every quantity, in the order of the report.
     pub const ALL: [Self; 6] =
         [Self::ReadBandwidth, Self::Int8Dot, Self::F32Fma, Self::CoreToCore, Self::TimerStep, Self::TimerCost];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadBandwidth => "read_bandwidth",
+            Self::Int8Dot => "int8_dot",
+            Self::F32Fma => "f32_fma",
+            Self::CoreToCore => "core_to_core",
+            Self::TimerStep => "timer_step",
+            Self::TimerCost => "timer_cost",
+        }
+    }
 
     /// The unit of its values.
     pub const fn unit(self) -> &'static str {
@@ -124,6 +136,13 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_those_of_files() {
+        for quantity in Quantity::ALL {
+            assert_eq!(serde_json::to_value(quantity).expect("a name"), quantity.name());
+        }
+    }
 
     #[test]
     fn a_spread_is_ordered_and_needs_a_value() {

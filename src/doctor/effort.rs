@@ -1,4 +1,4 @@
-//! How long is measured.
+//! How long is measured, and from how much memory.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,14 @@ pub struct Effort {
     /// All timed loops of one quantity together; memory windows are read whole and take what they
     /// take.
     budget: Duration,
+    /// Bytes that one memory measurement reads.
+    pub window: usize,
+    /// Memory is read in turn from a buffer of at least this size, and of this many times the
+    /// last-level cache, so that a window has left the caches when its turn comes.
+    pub least_buffer: usize,
+    pub caches: usize,
+    /// Most bytes that a thread reads of a cache level: half of a large one takes as long as memory.
+    pub largest_part: usize,
 }
 
 /// Shortest and longest timed loop: one reads far more than the timer's step, the other stays below
@@ -15,8 +23,24 @@ pub struct Effort {
 const SLICE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(30)];
 
 impl Effort {
-    pub const FULL: Self = Self { repetitions: 9, budget: Duration::from_secs(4) };
-    pub const QUICK: Self = Self { repetitions: 3, budget: Duration::from_millis(400) };
+    pub const FULL: Self = Self {
+        repetitions: 9,
+        budget: Duration::from_secs(4),
+        window: 256 << 20,
+        least_buffer: 1 << 30,
+        caches: 4,
+        largest_part: usize::MAX,
+    };
+    pub const QUICK: Self = Self { repetitions: 3, budget: Duration::from_millis(400), ..Self::FULL };
+    /// Beside the workloads of a block, on one and on two threads: half a second with everything.
+    pub const BLOCK: Self = Self {
+        repetitions: 3,
+        budget: Duration::from_millis(60),
+        window: 64 << 20,
+        least_buffer: 256 << 20,
+        caches: 2,
+        largest_part: 32 << 20,
+    };
 
     /// The time of one loop, if a quantity has `loops` of them in each repetition.
     pub fn slice(&self, loops: usize) -> Duration {

@@ -42,20 +42,22 @@ pub fn measure(effort: &Effort) -> Vec<Ceiling> {
         return unavailable("this process may use one CPU only", "allow more: taskset -c 0,1, or a larger quota");
     }
     let pairs = cpus.iter().enumerate().flat_map(|(i, &from)| cpus[i + 1..].iter().map(move |&to| (from, to)));
-    let ceiling = |(from, to)| {
-        let place = format!("CPU {from} - {to}");
-        match ping_pong(from, to, effort.repetitions) {
-            Ok(values) => {
-                let how = format!("half of the mean round trip of one atomic, {ROUND_TRIPS} trips, bound threads");
-                Ceiling::measured(Quantity::CoreToCore, place, 2, &values, how)
-            }
-            Err(error) => {
-                let (reason, remedy) = (format!("sched_setaffinity: {error}"), "allow it to this process (seccomp)");
-                Ceiling::unavailable(Quantity::CoreToCore, place, 2, reason, remedy)
-            }
+    pairs.map(|(from, to)| between(from, to, effort)).collect()
+}
+
+/// One pair of CPUs.
+pub fn between(from: usize, to: usize, effort: &Effort) -> Ceiling {
+    let place = format!("CPU {from} - {to}");
+    match ping_pong(from, to, effort.repetitions) {
+        Ok(values) => {
+            let how = format!("half of the mean round trip of one atomic, {ROUND_TRIPS} trips, bound threads");
+            Ceiling::measured(Quantity::CoreToCore, place, 2, &values, how)
         }
-    };
-    pairs.map(ceiling).collect()
+        Err(error) => {
+            let (reason, remedy) = (format!("sched_setaffinity: {error}"), "allow it to this process (seccomp)");
+            Ceiling::unavailable(Quantity::CoreToCore, place, 2, reason, remedy)
+        }
+    }
 }
 
 /// One-way nanoseconds between two CPUs, for each repetition.

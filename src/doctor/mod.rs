@@ -5,12 +5,12 @@
 //! quantity is such a file, a variant of [`Quantity`] and a line in [`examine`].
 
 mod advice;
-mod bandwidth;
+pub(crate) mod bandwidth;
 mod ceiling;
 mod effort;
 mod facts;
-mod latency;
-mod peak;
+pub(crate) mod latency;
+pub(crate) mod peak;
 mod text;
 mod timer;
 

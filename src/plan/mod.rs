@@ -8,9 +8,9 @@
 pub mod expand;
 mod threads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use septet_kernels::Level;
+use septet_kernels::{Isa, Level};
 use serde::{Deserialize, Serialize};
 
 pub use threads::thread_counts;
@@ -44,6 +44,22 @@ impl Plan {
         let mut factors = Arm::BASELINE.factors();
         factors.retain(|axis, _| !self.cells.iter().any(|cell| cell.factors.contains_key(axis)));
         factors
+    }
+
+    /// Numbers of threads of its workloads, ascending, each once.
+    pub fn thread_counts(&self) -> Vec<usize> {
+        let counts: BTreeSet<usize> = self.workloads.iter().map(|workload| workload.threads).collect();
+        counts.into_iter().collect()
+    }
+
+    /// Whether nothing runs but products of matrices alone.
+    pub fn is_of_matrices(&self) -> bool {
+        self.workloads.iter().all(|workload| matches!(workload.source, Source::Matrix { .. }))
+    }
+
+    /// Instruction sets of its cells.
+    pub fn isas(&self) -> BTreeSet<&str> {
+        self.cells.iter().filter_map(|cell| cell.factors.get(Isa::AXIS)).map(String::as_str).collect()
     }
 }
 

@@ -14,7 +14,7 @@ pub const MANIFEST_SCHEMA: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub schema: u32,
-    /// Schema of `samples.csv` and `counters.csv` beside this file.
+    /// Schema of the raw CSV files beside this file.
     pub samples_schema: u32,
     /// Name of the folder: `<UTC date and time>-<plan hash>`.
     pub run_id: String,

@@ -1,14 +1,17 @@
-//! One row of `samples.csv` and of `counters.csv`, as written and as read.
+//! One row of each raw CSV file, as written and as read.
 //!
-//! Rows are raw: one metric of one repetition, nothing derived. Readers refuse unknown columns and
-//! other schema versions. A column for a new axis is no new version: older files are read as
-//! [`read_rows`](super::read_rows) says.
+//! Rows are raw: one metric of one repetition, one limit of the machine in one block, nothing
+//! derived. Readers refuse unknown columns and other schema versions. A column for a new axis is no
+//! new version: older files are read as [`read_rows`](super::read_rows) says.
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Cell, Workload};
+use crate::{
+    doctor::Quantity,
+    plan::{Cell, Workload},
+};
 
-/// Version of `samples.csv` and `counters.csv`, recorded in the manifest.
+/// Version of the raw CSV files, recorded in the manifest.
 pub const SAMPLES_SCHEMA: u32 = 1;
 
 /// What may be held against a sample: involuntary switches, a move between CPUs, page faults, time
@@ -149,6 +152,25 @@ pub struct CounterRow {
     pub source: String,
     /// Why there is no value and what would give one; empty otherwise.
     pub reason: String,
+}
+
+/// One limit of the machine, measured at the beginning of one block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CeilingRow {
+    /// As in [`Sample`]: the ceilings of a block belong to the samples of the same session.
+    pub session: u32,
+    pub block: u32,
+    pub ceiling: Quantity,
+    /// Of `int8_dot` an instruction set, of `read_bandwidth` a cache level or `DRAM`, of
+    /// `core_to_core` the two CPUs.
+    pub place: String,
+    /// Threads that worked at the same time.
+    pub threads: u32,
+    /// Median of a few repetitions within the block.
+    pub value: f64,
+    /// [`Quantity::unit`].
+    pub unit: String,
 }
 
 /// A sample of a block that did not finish: kept for inspection, part of no estimate.

@@ -2,8 +2,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::row::{CounterRow, CounterStatus, FLAGS, FailureRow, PartialSample, Sample};
-use crate::plan::Plan;
+use super::row::{CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PartialSample, Sample};
+use crate::{doctor::Quantity, plan::Plan};
 
 /// A kind of row with its own CSV file.
 pub trait Row: Serialize + DeserializeOwned {
@@ -16,14 +16,14 @@ pub trait Row: Serialize + DeserializeOwned {
     /// What the types alone do not rule out: the column at fault and what it expects.
     fn check(&self) -> Result<(), (&'static str, &'static str)>;
     /// Where the row contradicts the plan: the column at fault and what the plan says. The plan has
-    /// the row's cell.
+    /// the row's cell, if the row is about one.
     fn contradicts(&self, _plan: &Plan) -> Option<(&'static str, String)> {
         None
     }
     /// What may be recorded only once.
     fn key(&self) -> String;
-    /// The cell that the row is about.
-    fn cell_id(&self) -> &str;
+    /// The cell that the row is about, if it is about one.
+    fn cell_id(&self) -> Option<&str>;
 }
 
 impl Row for Sample {
@@ -107,8 +107,8 @@ impl Row for Sample {
             let planned = planned.filter(|planned| planned != found)?;
             Some((*column, format!("`{planned}`, as planned for this cell")))
         };
-        if self.block >= plan.protocol.blocks {
-            return Some(("block", format!("a block of the plan, below {}", plan.protocol.blocks)));
+        if let Some(beyond) = beyond(self.block, plan) {
+            return Some(beyond);
         }
         let metrics = workload.metrics();
         if !metrics.contains(&self.metric.as_str()) {
@@ -124,8 +124,61 @@ impl Row for Sample {
         )
     }
 
-    fn cell_id(&self) -> &str {
-        &self.cell_id
+    fn cell_id(&self) -> Option<&str> {
+        Some(&self.cell_id)
+    }
+}
+
+/// A block that the plan does not have, and what it has.
+fn beyond(block: u32, plan: &Plan) -> Option<(&'static str, String)> {
+    let blocks = plan.protocol.blocks;
+    (block >= blocks).then(|| ("block", format!("a block of the plan, below {blocks}")))
+}
+
+impl Row for CeilingRow {
+    const FILE: &'static str = "ceilings.csv";
+    const COLUMNS: &'static [&'static str] = &["session", "block", "ceiling", "place", "threads", "value", "unit"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> =
+        Some(("ceiling", &[Quantity::Int8Dot.name(), Quantity::ReadBandwidth.name(), Quantity::CoreToCore.name()]));
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if !(self.value.is_finite() && self.value > 0.0) {
+            Err(("value", "a positive, finite number"))
+        } else if self.unit != self.ceiling.unit() {
+            Err(("unit", "GMAC/s of int8_dot, GB/s of read_bandwidth, ns of core_to_core"))
+        } else if self.place.is_empty() {
+            Err(("place", "an instruction set, a cache level, DRAM, or two CPUs"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn contradicts(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let isas = plan.isas();
+        // Two CPUs pass one line, whatever the number of threads of the workloads.
+        let counts = if self.ceiling == Quantity::CoreToCore { vec![2] } else { plan.thread_counts() };
+        let level = self.place == "DRAM" || self.place.strip_prefix('L').is_some_and(|n| n.parse::<u8>().is_ok());
+        let counted = || counts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        match self.ceiling {
+            Quantity::Int8Dot if !isas.contains(self.place.as_str()) => {
+                let isas: Vec<&str> = isas.into_iter().collect();
+                Some(("place", format!("an instruction set of the plan: {}", isas.join(", "))))
+            }
+            Quantity::ReadBandwidth if !level => Some(("place", "DRAM, L1, L2, …".to_owned())),
+            _ if !counts.contains(&(self.threads as usize)) => {
+                Some(("threads", format!("a number of threads of the plan: {}", counted())))
+            }
+            _ => beyond(self.block, plan),
+        }
+    }
+
+    fn key(&self) -> String {
+        let Self { session, block, place, threads, .. } = self;
+        format!("{} of {place}, threads {threads}, in block {block} of session {session}", self.ceiling.name())
+    }
+
+    fn cell_id(&self) -> Option<&str> {
+        None
     }
 }
 
@@ -152,8 +205,8 @@ impl Row for CounterRow {
         format!("counter {} of cell {} from {}", self.counter, self.cell_id, self.source)
     }
 
-    fn cell_id(&self) -> &str {
-        &self.cell_id
+    fn cell_id(&self) -> Option<&str> {
+        Some(&self.cell_id)
     }
 }
 
@@ -170,7 +223,7 @@ impl Row for PartialSample {
         self.0.key()
     }
 
-    fn cell_id(&self) -> &str {
+    fn cell_id(&self) -> Option<&str> {
         self.0.cell_id()
     }
 }
@@ -188,7 +241,7 @@ impl Row for FailureRow {
         format!("failure of cell {}", self.cell_id)
     }
 
-    fn cell_id(&self) -> &str {
-        &self.cell_id
+    fn cell_id(&self) -> Option<&str> {
+        Some(&self.cell_id)
     }
 }

@@ -130,8 +130,8 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         }
         added.values().for_each(|level| record.push_field(level.as_bytes()));
         let row: R = parse(&path, &header, &record)?;
-        if !cells.contains(row.cell_id()) {
-            return Err(RecordError::UnknownCell { path, line, found: row.cell_id().to_owned() });
+        if let Some(found) = row.cell_id().filter(|id| !cells.contains(id)) {
+            return Err(RecordError::UnknownCell { path, line, found: found.to_owned() });
         }
         if let Some((column, expected)) = row.contradicts(&manifest.plan) {
             let at = header.iter().position(|name| name == column);

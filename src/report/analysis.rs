@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polars::error::PolarsResult;
 
-use super::blocks::{BlockTable, Blocks, blocks};
+use super::blocks::{BlockTable, Blocks, blocks, counted_sessions};
+use super::ceilings::Ceilings;
 use super::metric::{
-    self, KERNEL_TIME, PREFILL_TIME, PREFILL_TOKENS_PER_S, TIME_TO_FIRST_TOKEN, TOKEN_TIME, TOKENS_PER_S,
+    self, KERNEL_TIME, PREFILL_TIME, PREFILL_TOKENS_PER_S, TIME_TO_FIRST_TOKEN, TOKEN_TIME, TOKENS_PER_S, Whole,
 };
 use super::rivals::{AgainstRival, against_rivals};
+use super::roofline::{Standing, caches, standing};
 use super::scaling::{Scaling, scalings};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
-use crate::record::{CellFacts, CounterRow, FailureRow, Manifest, Sample};
+use crate::record::{CeilingRow, CellFacts, CounterRow, FailureRow, Manifest, Sample};
 use crate::stats::Interval;
 use crate::stats::combination::{Prediction, combination};
 use crate::stats::contrast::{BlockTimes, Effect, contrast, log_ratios};
@@ -30,6 +32,10 @@ pub const ROOF_LIMIT: f64 = 1.03;
 pub struct Analysis {
     pub manifest: Manifest,
     pub counters: Vec<CounterRow>,
+    pub ceilings: Ceilings,
+    /// The kernels of matrix workloads, without A′, in the order of the plan; none where the run has no
+    /// ceilings.
+    pub standings: Vec<Standing>,
     /// One per cell, in the order of the plan.
     pub cells: Vec<CellResult>,
     /// By design, metric and step, in the order of the plan.
@@ -191,6 +197,11 @@ pub struct CombinationResult {
 }
 
 impl Analysis {
+    /// What the time of a token is in this run.
+    pub fn whole(&self) -> Whole {
+        Whole::of(&self.manifest.plan)
+    }
+
     /// Analyses the rows of one run.
     ///
     /// # Errors
@@ -200,9 +211,13 @@ impl Analysis {
         manifest: Manifest,
         samples: &[Sample],
         counters: Vec<CounterRow>,
+        ceilings: &[CeilingRow],
         failures: &[FailureRow],
     ) -> PolarsResult<Analysis> {
-        let table = blocks(samples, &manifest.facts)?;
+        let sessions = counted_sessions(samples);
+        let table = blocks(samples, &sessions, &manifest.facts)?;
+        let ceilings = Ceilings::new(ceilings, &sessions);
+        let standings = if ceilings.is_empty() { Vec::new() } else { standings(&manifest, &table, &ceilings) };
         let plan = &manifest.plan;
         let cells: Vec<CellResult> = plan
             .cells
@@ -219,7 +234,7 @@ impl Analysis {
         let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
         let scalings = scalings(plan, &table, plan.protocol.confidence);
         let rivals = against_rivals(plan, &cells, &table);
-        Ok(Analysis { counters, cells, contrasts, combinations, scalings, rivals, manifest })
+        Ok(Analysis { counters, ceilings, standings, cells, contrasts, combinations, scalings, rivals, manifest })
     }
 
     /// The result of the cell with this id.
@@ -307,6 +322,18 @@ fn cell_result(
         _ => CellStatus::Measured,
     };
     CellResult { cell: cell.clone(), facts: facts.clone(), metrics, traffic, status }
+}
+
+fn standings(manifest: &Manifest, table: &BlockTable, ceilings: &Ceilings) -> Vec<Standing> {
+    let plan = &manifest.plan;
+    let caches = manifest.environment.get("caches").map(|fact| caches(fact)).unwrap_or_default();
+    let of_cell = |(cell, facts): (&Cell, &CellFacts)| {
+        let workload = plan.workloads.iter().find(|workload| workload.name == cell.workload)?;
+        let blocks = table.get(&(cell.id.clone(), KERNEL_TIME.to_owned()))?;
+        standing((cell, facts, workload), blocks, ceilings, &caches, plan.protocol.confidence)
+    };
+    let cells = plan.cells.iter().zip(&manifest.facts).filter(|(cell, _)| cell.null_of.is_none());
+    cells.filter_map(of_cell).collect()
 }
 
 fn metric_result(metric: &str, blocks: &Blocks, confidence: f64) -> Option<MetricResult> {

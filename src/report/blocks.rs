@@ -36,20 +36,26 @@ pub struct Blocks {
 /// Blocks of each (cell id, metric).
 pub type BlockTable = BTreeMap<(String, String), Blocks>;
 
-/// Groups the samples that count: those of [`Phase::Measure`], and of each block the attempt of
-/// the latest session only (a resumed run repeats the block that was open when it stopped).
-///
-/// # Errors
-///
-/// If the data frame library fails, which well-typed rows do not cause.
-pub fn blocks(samples: &[Sample], facts: &[CellFacts]) -> PolarsResult<BlockTable> {
+/// The session of each block that counts: the latest, since a resumed run repeats the block that was
+/// open when it stopped.
+pub fn counted_sessions(samples: &[Sample]) -> BTreeMap<u32, u32> {
     let mut latest: BTreeMap<u32, u32> = BTreeMap::new();
     for sample in samples {
         let session = latest.entry(sample.block).or_default();
         *session = sample.session.max(*session);
     }
+    latest
+}
+
+/// Groups the samples that count: those of [`Phase::Measure`], and of each block those of its session
+/// in `sessions`.
+///
+/// # Errors
+///
+/// If the data frame library fails, which well-typed rows do not cause.
+pub fn blocks(samples: &[Sample], sessions: &BTreeMap<u32, u32>, facts: &[CellFacts]) -> PolarsResult<BlockTable> {
     let counted: Vec<&Sample> =
-        samples.iter().filter(|s| s.phase == Phase::Measure && latest.get(&s.block) == Some(&s.session)).collect();
+        samples.iter().filter(|s| s.phase == Phase::Measure && sessions.get(&s.block) == Some(&s.session)).collect();
     let frame = sample_frame(&counted)?.left_join(&fact_frame(facts)?, ["cell_id"], ["cell_id"])?;
     group(&frame)
 }

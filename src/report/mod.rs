@@ -1,11 +1,12 @@
 //! From a results directory to everything derived from it.
 //!
-//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `counters.csv` and `failures.csv`:
-//! no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
+//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `ceilings.csv`, `counters.csv` and
+//! `failures.csv`: no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
 //! bytes.
 
 pub mod analysis;
 pub mod blocks;
+pub mod ceilings;
 pub mod derived;
 pub mod error;
 pub mod figure;
@@ -13,6 +14,7 @@ pub mod grid;
 pub mod metric;
 pub mod render;
 pub mod rivals;
+pub mod roofline;
 pub mod scaling;
 pub mod splice;
 pub mod table;
@@ -21,8 +23,8 @@ pub mod text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::plan::{DesignKind, Source};
-use crate::record::{CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
+use crate::plan::DesignKind;
+use crate::record::{CeilingRow, CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
 use analysis::Analysis;
 pub use error::ReportError;
 use figure::FIGURES;
@@ -46,7 +48,8 @@ pub struct Report {
 
 impl Report {
     /// Reads and analyses `dir`. A run that was stopped before its counter pass has no
-    /// `counters.csv`, and one without a failure no `failures.csv`.
+    /// `counters.csv`, one from before ceilings were recorded no `ceilings.csv`, and one without a failure
+    /// no `failures.csv`.
     ///
     /// # Errors
     ///
@@ -55,9 +58,10 @@ impl Report {
         let manifest = read_manifest(dir)?;
         let (samples, torn_sample) = read_rows::<Sample>(dir, &manifest)?;
         let (counters, torn_counter) = read_rows_if_any::<CounterRow>(dir, &manifest)?;
+        let (ceilings, torn_ceiling) = read_rows_if_any::<CeilingRow>(dir, &manifest)?;
         let (failures, torn_failure) = read_rows_if_any::<FailureRow>(dir, &manifest)?;
-        let torn = torn_sample.into_iter().chain(torn_counter).chain(torn_failure).collect();
-        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &failures)?, torn })
+        let torn = [torn_sample, torn_counter, torn_ceiling, torn_failure].into_iter().flatten().collect();
+        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &ceilings, &failures)?, torn })
     }
 
     /// Writes every derived file into `dir`.
@@ -78,9 +82,9 @@ impl Report {
             writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
             writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
         }
-        let pages = FIGURES.iter().flat_map(|figure| figure.charts(analysis)).flat_map(|chart| chart.pages());
-        for chart in pages.filter(|chart| !chart.is_empty()) {
-            let name = format!("figures/{}", chart.name);
+        let charts = FIGURES.iter().flat_map(|figure| figure.charts(analysis));
+        for chart in charts.filter(|chart| !chart.is_empty()) {
+            let name = format!("figures/{}", chart.name());
             writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
             writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
             figure::png(&chart, &dir.join(format!("{name}.png")))?;
@@ -92,8 +96,7 @@ impl Report {
     /// The tables that a README shows, by the name of their markers: of kernels on matrices alone
     /// `peers` where other projects ran, else `fastest`; of anything else `claims`, and `ladder` (the first cumulative design).
     pub fn headlines(&self) -> Vec<(&'static str, String)> {
-        let workloads = &self.analysis.manifest.plan.workloads;
-        if workloads.iter().all(|workload| matches!(workload.source, Source::Matrix { .. })) {
+        if self.analysis.manifest.plan.is_of_matrices() {
             let beside = table::Peers.build(&self.analysis);
             return if beside.rows.is_empty() {
                 vec![("fastest", render::markdown(&table::Fastest.build(&self.analysis)))]

@@ -3,6 +3,7 @@
 
 use super::analysis::{CellResult, MetricResult, Traffic};
 use crate::record::Quality;
+use crate::stats::Interval;
 use crate::stats::contrast::Effect;
 
 /// Printed where there is no number.
@@ -36,6 +37,11 @@ fn decimals(ratio: f64) -> usize {
 pub fn significant(value: f64) -> String {
     let magnitude = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
     format!("{value:.*}", usize::try_from(2 - magnitude).unwrap_or(0))
+}
+
+/// A value and its interval, three significant digits each: `45.0 [43.8, 47.8]`.
+pub fn with_interval((value, interval): (f64, Interval)) -> String {
+    format!("{} [{}, {}]", significant(value), significant(interval.low), significant(interval.high))
 }
 
 /// A probability with three decimals.
@@ -101,7 +107,6 @@ pub fn quality(quality: &Quality) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Interval;
 
     #[test]
     fn digits_follow_the_size() {

@@ -12,14 +12,14 @@ use septet_kernels::SplitMix64;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RunError, machine,
+    RunError, ceilings, machine,
     roof::Roof,
     stage::{Repetition, Stage, output_sha256},
 };
 use crate::{
     arm::Arm,
     plan::{Cell, Workload},
-    record::{CellFacts, Manifest, Phase, Sample, row::bracket_moved},
+    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, row::bracket_moved},
     stats::summary,
 };
 
@@ -27,6 +27,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// What the machine can do at best, measured before the first workload.
+    Ceilings(Vec<CeilingRow>),
     /// The weights of a workload are being made.
     Preparing(String),
     /// A cell is about to run.
@@ -57,11 +59,12 @@ struct Entry<'a> {
 }
 
 impl Block<'_> {
-    /// Runs every cell, and reports to `out`.
+    /// Measures the ceilings, runs every cell, and reports to `out`.
     ///
     /// # Errors
     /// A workload that cannot be built, or a closed `out`.
     pub fn run(&self, out: &mut impl Write) -> Result<(), RunError> {
+        emit(out, &Event::Ceilings(ceilings::measure(&self.manifest.plan, self.session, self.block)))?;
         let mut order = 0;
         let mut last = None;
         for workload in &self.manifest.plan.workloads {

@@ -18,8 +18,8 @@ use crate::{
     affinity,
     plan::{Cell, Plan, Residency},
     record::{
-        CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA, read_manifest,
-        read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _, write_manifest,
+        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA,
+        read_manifest, read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _, write_manifest,
     },
 };
 
@@ -131,9 +131,12 @@ impl Session {
         resume::check_same(dir, &manifest, plan, spec)?;
         let samples = read_rows_if_any::<Sample>(dir, &manifest)?.0;
         let failures = read_rows_if_any::<FailureRow>(dir, &manifest)?.0;
+        let ceilings = read_rows_if_any::<CeilingRow>(dir, &manifest)?.0;
+        // A writer that was killed may have left ceilings of a session without its samples.
+        let sessions = samples.iter().map(|row| row.session).chain(ceilings.iter().map(|row| row.session));
         Ok(Self {
             dir: dir.to_owned(),
-            session: samples.iter().map(|sample| sample.session.saturating_add(1)).max().unwrap_or(0),
+            session: sessions.max().map_or(0, |last| last.saturating_add(1)),
             done: resume::finished(&manifest, &samples, &failures),
             failed: failures.into_iter().map(|row| row.cell_id).collect(),
             manifest,
@@ -150,6 +153,7 @@ impl Session {
         let blocks = self.manifest.plan.protocol.blocks;
         let cells = self.manifest.plan.cells.len() as u64;
         let mut samples = RowWriter::<Sample>::append(&self.dir)?;
+        let mut measured_ceilings = RowWriter::<CeilingRow>::append(&self.dir)?;
         for block in 0..blocks {
             if self.done.contains(&block) {
                 continue;
@@ -169,7 +173,9 @@ impl Session {
                     skip: &self.failed,
                 };
                 match attempt.run(&self.stop, progress)? {
-                    Attempt::Complete(rows) => {
+                    Attempt::Complete { ceilings, rows } => {
+                        // First, since samples are what makes a block complete.
+                        measured_ceilings.write_block(&ceilings)?;
                         samples.write_block(&rows)?;
                         break;
                     }
@@ -219,12 +225,11 @@ pub(super) fn discard(dir: &Path) {
 
 /// For each number of threads of the plan, the CPUs that they are bound to, or why they are not.
 fn pinning(plan: &Plan) -> String {
-    let counts: BTreeSet<usize> = plan.workloads.iter().map(|workload| workload.threads).collect();
     let text = |&threads: &usize| match affinity::placement(threads) {
         Ok(cpus) => format!("{threads} threads on CPUs {cpus:?}"),
         Err(reason) => format!("{threads} threads free: {reason}"),
     };
-    counts.iter().map(text).collect::<Vec<_>>().join("; ")
+    plan.thread_counts().iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 fn check_memory(plan: &Plan) -> Result<(), RunError> {
@@ -245,6 +250,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        doctor::Quantity,
         plan::{
             Cell,
             expand::{Options, expand},
@@ -293,6 +299,12 @@ design = [
         rows.map(|(phase, repetition, metric)| sample(phase, repetition, metric)).collect()
     }
 
+    /// One ceiling of a block.
+    fn ceiling(block: u32) -> CeilingRow {
+        let (ceiling, place) = (Quantity::ReadBandwidth, "DRAM".to_owned());
+        CeilingRow { session: 0, block, ceiling, place, threads: 1, value: 10.0, unit: ceiling.unit().to_owned() }
+    }
+
     /// A run in `dir` whose blocks are run by a shell script with this text.
     fn session(dir: &Path, plan: Plan, script: &str) -> Session {
         let program = dir.join("program.sh");
@@ -325,6 +337,11 @@ design = [
     /// Reports every cell that is not skipped, from files, and dies in the second one.
     fn crashing(dir: &Path, plan: &Plan) -> String {
         let mut script = String::from("block=$3\n");
+        for block in 0..plan.protocol.blocks {
+            let ceilings = Event::Ceilings(vec![ceiling(block)]);
+            fs::write(dir.join(format!("ceilings.{block}")), serde_json::to_string(&ceilings).unwrap() + "\n").unwrap();
+        }
+        script += &format!("cat '{}/ceilings.'$block\n", dir.display());
         for (at, cell) in plan.cells.iter().enumerate() {
             for block in 0..plan.protocol.blocks {
                 let event = serde_json::to_string(&Event::Samples(samples(plan, cell, block))).unwrap();
@@ -357,6 +374,8 @@ design = [
         assert!(!partial.is_empty() && partial.iter().all(|row| row.0.cell_id == plan.cells[0].id));
         let (samples, _) = read_rows_if_any::<Sample>(dir, &session.manifest).unwrap();
         assert!(samples.iter().all(|sample| sample.cell_id != crashed));
+        let (ceilings, _) = read_rows_if_any::<CeilingRow>(dir, &session.manifest).unwrap();
+        assert_eq!(ceilings, [ceiling(0), ceiling(1)], "once for each complete block");
         assert_eq!(finished(&session.manifest, &samples, &failures), BTreeSet::from([0, 1]));
         assert_eq!(finished(&session.manifest, &samples[..samples.len() - 1], &failures), BTreeSet::from([0]));
         assert_eq!(finished(&session.manifest, &samples, &[]), BTreeSet::new(), "a cell is missing without a reason");

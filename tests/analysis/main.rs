@@ -2,5 +2,6 @@
 
 mod record;
 mod report;
+mod roofline;
 mod statistics;
 mod synthetic;

@@ -1,6 +1,12 @@
 //! How fast a core multiplies when nothing comes from memory: the other roof.
+//!
+//! A product of bytes is counted with what an exact sum of such products cannot do without. With
+//! `vpdpbusd` that is nothing. Without it `vpmaddubsw` leaves sums of two products in 16 bits, which
+//! have to be widened (`vpmaddwd` + `vpaddd`) before they overflow. The loop here widens as seldom as
+//! GEMM may, whose fields are as small as fields with one bias can be: no exact kernel multiplies
+//! faster. Kernels whose fields are larger, in place or unpacked for `dot`, widen more often.
 
-use super::{Body, Vector, scalar::opaque};
+use super::{Body, Vector, panel::MAX_FIELD, scalar::opaque};
 
 /// Independent accumulators: two products a cycle of a latency of five take ten to keep busy, and
 /// with its operands a loop of twelve still fits sixteen registers.
@@ -14,19 +20,54 @@ pub(crate) struct Dots {
 impl<V: Vector> Body<V> for Dots {
     #[inline(always)]
     fn run(self, v: V) {
-        let mut sums = [v.zero(); ACCUMULATORS];
-        let (mut w, x) = (v.splat(1), v.splat(1));
-        for _ in 0..self.iterations {
+        opaque(sum_of_dots(v, self.iterations));
+    }
+}
+
+/// The sum of `iterations` dot products of ones on each accumulator.
+#[inline(always)]
+fn sum_of_dots<V: Vector>(v: V, iterations: u64) -> i32 {
+    if const { V::MAX_NARROW == u32::MAX } { sum_of_wide(v, iterations) } else { sum_of_narrow(v, iterations) }
+}
+
+/// Where products are summed in 32 bits.
+#[inline(always)]
+fn sum_of_wide<V: Vector>(v: V, iterations: u64) -> i32 {
+    let mut sums = [v.zero(); ACCUMULATORS];
+    let (mut w, x) = (v.splat(1), v.splat(1));
+    for _ in 0..iterations {
+        for sum in &mut sums {
+            // An operand that the optimizer knows would let it multiply once for all.
+            w = v.opaque(w);
+            *sum = v.dot(*sum, w, x);
+        }
+    }
+    sums.into_iter().fold(0, |total, sum| total.wrapping_add(v.sum(sum)))
+}
+
+/// Where they are summed in 16 bits and widened, into one sum: twelve more do not fit the registers.
+#[inline(always)]
+fn sum_of_narrow<V: Vector>(v: V, iterations: u64) -> i32 {
+    let run = const { V::MAX_NARROW / MAX_FIELD } as u64;
+    let mut wide = v.zero();
+    let (mut w, x) = (v.splat(1), v.splat(1));
+    let mut left = iterations;
+    while left > 0 {
+        let times = left.min(run);
+        left -= times;
+        let mut sums = [v.zero_narrow(); ACCUMULATORS];
+        for _ in 0..times {
             for sum in &mut sums {
-                // An operand that the optimizer knows would let it multiply once for all.
+                // As above.
                 w = v.opaque(w);
-                *sum = v.dot(*sum, w, x);
+                *sum = v.dot_narrow(*sum, w, x);
             }
         }
         for sum in sums {
-            opaque(v.sum(sum));
+            wide = v.widen(wide, sum);
         }
     }
+    v.sum(wide)
 }
 
 /// `iterations` times one fused multiply-add on each accumulator.
@@ -51,6 +92,41 @@ impl<V: Vector> Body<V> for MultiplyAdds {
         }
         for sum in sums {
             opaque(v.sum(v.bits(sum)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        isa::{Isa, enter_vectors},
+        level::Level,
+    };
+
+    struct Sum<'a> {
+        iterations: u64,
+        sum: &'a mut i32,
+    }
+
+    impl<V: Vector> Body<V> for Sum<'_> {
+        #[inline(always)]
+        fn run(self, v: V) {
+            *self.sum = sum_of_dots(v, self.iterations);
+        }
+    }
+
+    /// Around the run after which 16-bit sums are widened.
+    #[test]
+    fn every_product_that_is_counted_is_in_the_sum() {
+        for &isa in Isa::ALL {
+            for iterations in [0, 1, 7, 8, 9, 16, 2048] {
+                let mut sum = -1;
+                if enter_vectors(isa, Sum { iterations, sum: &mut sum }) {
+                    let products = iterations * (ACCUMULATORS * isa.vector_bytes()) as u64;
+                    assert_eq!(sum as u64, products, "{isa}, {iterations} iterations");
+                }
+            }
         }
     }
 }

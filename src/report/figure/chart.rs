@@ -70,11 +70,13 @@ pub struct Series {
     pub lane: f64,
 }
 
-/// How a mark looks. Diamonds come from elsewhere and have no interval.
+/// How a mark looks. Hollow diamonds come from elsewhere and have no interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Disc,
     Square,
+    Triangle,
+    Diamond,
     HollowDisc,
     HollowSquare,
     HollowDiamond,
@@ -93,34 +95,7 @@ impl Series {
     }
 }
 
-/// Panels that stand side by side: two fill the width of a page with their numbers.
-const PANELS_OF_A_PAGE: usize = 2;
-
 impl IntervalChart {
-    /// The chart, or where it has more panels than a page is wide, several with some of them each.
-    pub fn pages(self) -> Vec<Self> {
-        let count = self.panels.len().div_ceil(PANELS_OF_A_PAGE);
-        if count < 2 {
-            return vec![self];
-        }
-        let page = |number: usize| {
-            let first = number * PANELS_OF_A_PAGE;
-            let last = (first + PANELS_OF_A_PAGE).min(self.panels.len());
-            let rows = self.rows.iter().map(|row| match row {
-                Row::Heading(text) => Row::Heading(text.clone()),
-                Row::Item { label, cells } => Row::Item { label: label.clone(), cells: cells[first..last].to_vec() },
-            });
-            Self {
-                name: format!("{}-{}", self.name, number + 1),
-                title: format!("{} ({} of {count})", self.title, number + 1),
-                panels: self.panels[first..last].to_vec(),
-                rows: rows.collect(),
-                ..self.clone()
-            }
-        };
-        (0..count).map(page).collect()
-    }
-
     /// Every mark with its panel, its group and its row.
     fn marks(&self) -> Vec<(&str, &str, &str, &Mark)> {
         let mut group = "";
@@ -182,40 +157,5 @@ impl IntervalChart {
             ]);
         }
         grid
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn more_panels_than_a_page_is_wide_go_on_several_pages() {
-        let cell = |text: &str| PanelCell { marks: Vec::new(), missing: text.to_owned() };
-        let chart = |panels: &[&str]| IntervalChart {
-            name: "ladder-x".to_owned(),
-            title: "X".to_owned(),
-            message: String::new(),
-            caveat: None,
-            axis: String::new(),
-            limit: 2.5,
-            panels: panels.iter().map(|&panel| panel.to_owned()).collect(),
-            rows: vec![
-                Row::Heading("group".to_owned()),
-                Row::Item { label: "row".to_owned(), cells: panels.iter().map(|panel| cell(panel)).collect() },
-            ],
-            legend: Vec::new(),
-            notes: Vec::new(),
-        };
-        let pages = chart(&["a", "b", "c"]).pages();
-        let names: Vec<(&str, &str)> = pages.iter().map(|page| (page.name.as_str(), page.title.as_str())).collect();
-        assert_eq!(names, [("ladder-x-1", "X (1 of 2)"), ("ladder-x-2", "X (2 of 2)")]);
-        assert_eq!(
-            (pages[0].panels.clone(), pages[1].panels.clone()),
-            (vec!["a".into(), "b".into()], vec!["c".into()])
-        );
-        let Row::Item { cells, .. } = &pages[1].rows[1] else { panic!("{:?}", pages[1].rows) };
-        assert_eq!(*cells, [cell("c")]);
-        assert_eq!(chart(&["a", "b"]).pages(), [chart(&["a", "b"])]);
     }
 }

@@ -2,7 +2,8 @@
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, INK, ORANGE};
-use super::{Figure, panel_title};
+use super::{Chart, Figure, pages, panel_title};
+use crate::plan::Workload;
 use crate::report::analysis::{Analysis, CombinationResult};
 use crate::report::metric::TOKEN_TIME;
 use crate::report::table::combinations::Reading;
@@ -15,12 +16,11 @@ const MEASURED: Series = Series { name: "measured together", color: BLUE, shape:
 const PUBLISHED: Series = Series { name: "published", color: INK, shape: Shape::HollowDiamond, lane: 0.5 };
 const GAP: Series = Series { name: "measured / predicted", color: GREEN, shape: Shape::Square, lane: 1.5 };
 
-/// Combinations of all designs, in the pipeline.
+/// Combinations of all designs, in the whole.
 pub struct Combination;
 
 impl Figure for Combination {
-    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
-        let workloads = &analysis.manifest.plan.workloads;
+    fn charts(&self, analysis: &Analysis) -> Vec<Chart> {
         let results: Vec<&CombinationResult> =
             analysis.combinations.iter().filter(|result| result.metric == TOKEN_TIME).collect();
         let mut designs: Vec<(&str, &str)> = Vec::new();
@@ -36,22 +36,22 @@ impl Figure for Combination {
                 .find(|result| result.design == design && result.combination.workload == workload)
                 .map_or_else(PanelCell::default, |result| panel_cell(result))
         };
-        let row = |(design, title): &(&str, &str)| Row::Item {
+        let row = |(design, title): &(&str, &str), workloads: &[Workload]| Row::Item {
             label: (*title).to_owned(),
             cells: workloads.iter().map(|workload| cell(design, &workload.name)).collect(),
         };
-        vec![IntervalChart {
+        pages(analysis, |workloads| IntervalChart {
             name: "combination".to_owned(),
             title: "Do single speed-ups multiply?".to_owned(),
-            message: message(&results, analysis.manifest.plan.protocol.margin),
+            message: message(analysis, &results, workloads),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the common reference; measured / predicted (log scale)".to_owned(),
             limit: f64::INFINITY,
             panels: workloads.iter().map(panel_title).collect(),
-            rows: designs.iter().map(row).collect(),
+            rows: designs.iter().map(|design| row(design, workloads)).collect(),
             legend: vec![PREDICTED, MEASURED, PUBLISHED, GAP],
             notes: notes::figure(analysis),
-        }]
+        })
     }
 }
 
@@ -69,14 +69,16 @@ fn panel_cell(result: &CombinationResult) -> PanelCell {
     }
 }
 
-/// How many combinations give more, less, or what their parts promise.
-fn message(results: &[&CombinationResult], margin: f64) -> String {
-    let gaps = results.iter().filter_map(|result| Some(result.prediction?.discrepancy.interval));
+/// How many combinations on these workloads give more, less, or what their parts promise.
+fn message(analysis: &Analysis, results: &[&CombinationResult], workloads: &[Workload]) -> String {
+    let margin = analysis.manifest.plan.protocol.margin;
+    let here = |result: &&&CombinationResult| workloads.iter().any(|w| w.name == result.combination.workload);
+    let gaps = results.iter().filter(here).filter_map(|result| Some(result.prediction?.discrepancy.interval));
     let readings: Vec<Reading> = gaps.map(|gap| Reading::of(gap, margin)).collect();
     let count = |reading: Reading| readings.iter().filter(|found| **found == reading).count();
     format!(
-        "Whole pipeline, together against the product of the singles: {} more, {} less, {} equal within {}, {} \
-         inconclusive.",
+        "{}, together against the product of the singles: {} more, {} less, {} equal within {}, {} inconclusive.",
+        analysis.whole().sentence,
         count(Reading::More),
         count(Reading::Less),
         count(Reading::Equal),

@@ -6,15 +6,19 @@ use plotters::style::{Color, RGBColor, ShapeStyle};
 use plotters_backend::text_anchor::HPos;
 
 use super::axis::label;
-use super::chart::{IntervalChart, Mark, Row, Series, Shape};
+use super::chart::{IntervalChart, Mark, Row, Shape};
 use super::layout::{Band, EM, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, NUMBER_INDENT, PanelSpan, TITLE_EM, lane};
 use super::lettering::Lettering;
 use super::palette::{GUIDE, INK, PAPER, SOFT_INK, STRIPE, VERMILLION};
+use super::plot::{self, Plot, PlotLayout, Point, Symbol, Y_STEPS};
 
 /// Half the size of a mark.
 const MARK: f64 = 3.6;
+const FINE: f64 = 0.5;
 const THIN: f64 = 0.8;
 const THICK: f64 = 1.6;
+/// Radius of the dot in marks that have one.
+const DOT: f64 = 1.2;
 /// Of hollow marks.
 const OUTLINE: f64 = 1.4;
 
@@ -26,6 +30,17 @@ const OUTLINE: f64 = 1.4;
 pub fn draw<B: DrawingBackend>(backend: B, scale: f64, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
     let canvas = Canvas { area: backend.into_drawing_area(), scale };
     canvas.chart(chart, layout)?;
+    canvas.area.present().map_err(|e| e.to_string())
+}
+
+/// The same of points below lines.
+///
+/// # Errors
+///
+/// As [`draw`].
+pub fn draw_plot<B: DrawingBackend>(backend: B, scale: f64, chart: &Plot, layout: &PlotLayout) -> Result<(), String> {
+    let canvas = Canvas { area: backend.into_drawing_area(), scale };
+    canvas.plot(chart, layout)?;
     canvas.area.present().map_err(|e| e.to_string())
 }
 
@@ -66,7 +81,7 @@ impl<B: DrawingBackend> Canvas<B> {
             if series.shape != Shape::HollowDiamond {
                 self.line((middle - 8.0, y), (middle + 8.0, y), series.color, THICK)?;
             }
-            self.mark(*series, (middle, y))?;
+            self.mark(series.shape, series.color, (middle, y))?;
             self.text(series.name, (x + LEGEND_INDENT, y), HPos::Left, EM, INK)?;
         }
         Ok(())
@@ -113,7 +128,7 @@ impl<B: DrawingBackend> Canvas<B> {
                     for mark in &cell.marks {
                         self.interval(mark, panel, band, layout)?;
                         let y = lane(band, mark.series.lane);
-                        self.mark(mark.series, (panel.numbers, y))?;
+                        self.mark(mark.series.shape, mark.series.color, (panel.numbers, y))?;
                         self.text(&mark.text, (panel.numbers + NUMBER_INDENT, y), HPos::Left, EM, INK)?;
                     }
                     let missing = (panel.numbers + NUMBER_INDENT, lane(band, 0.0));
@@ -141,32 +156,100 @@ impl<B: DrawingBackend> Canvas<B> {
         }
         let x = panel.x(layout, mark.value);
         if layout.axis.holds(mark.value) {
-            self.mark(mark.series, (x, y))
+            self.mark(mark.series.shape, mark.series.color, (x, y))
         } else {
             let back = x - 2.0 * MARK * mark.value.ln().signum();
             self.polygon(vec![(x, y), (back, y - MARK), (back, y + MARK)], mark.series.color)
         }
     }
 
-    fn mark(&self, series: Series, (x, y): (f64, f64)) -> Result<(), String> {
+    fn mark(&self, shape: Shape, color: RGBColor, (x, y): (f64, f64)) -> Result<(), String> {
         let square = |r: f64| vec![(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)];
-        match series.shape {
-            Shape::Disc => self.disc((x, y), ShapeStyle::from(&series.color).filled()),
+        let diamond = |r: f64| vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)];
+        match shape {
+            Shape::Disc => self.disc((x, y), MARK, ShapeStyle::from(&color).filled()),
             Shape::HollowDisc => {
-                self.disc((x, y), ShapeStyle::from(&PAPER).filled())?;
-                self.disc((x, y), self.stroke(series.color, OUTLINE))
+                self.disc((x, y), MARK, ShapeStyle::from(&PAPER).filled())?;
+                self.disc((x, y), MARK, self.stroke(color, OUTLINE))
             }
-            Shape::Square => self.polygon(square(MARK * 0.85), series.color),
-            Shape::HollowSquare => self.hollow(square(MARK), series.color),
-            Shape::HollowDiamond => {
-                let r = MARK * 1.35;
-                self.hollow(vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)], series.color)
+            Shape::Square => self.polygon(square(MARK * 0.85), color),
+            Shape::Triangle => {
+                let r = MARK * 1.15;
+                self.polygon(vec![(x, y - r), (x + r, y + 0.8 * r), (x - r, y + 0.8 * r)], color)
             }
+            Shape::Diamond => self.polygon(diamond(MARK * 1.25), color),
+            Shape::HollowSquare => self.hollow(square(MARK), color),
+            Shape::HollowDiamond => self.hollow(diamond(MARK * 1.35), color),
         }
     }
 
-    fn disc(&self, at: (f64, f64), style: ShapeStyle) -> Result<(), String> {
-        self.area.draw(&Circle::new(self.pixel(at), self.length(MARK), style)).map_err(|e| e.to_string())
+    fn disc(&self, at: (f64, f64), radius: f64, style: ShapeStyle) -> Result<(), String> {
+        self.area.draw(&Circle::new(self.pixel(at), self.length(radius), style)).map_err(|e| e.to_string())
+    }
+
+    fn plot(&self, chart: &Plot, layout: &PlotLayout) -> Result<(), String> {
+        let PlotLayout { plot, x, y, .. } = layout;
+        self.area.fill(&PAPER).map_err(|e| e.to_string())?;
+        self.lines(&layout.title, (GAP, layout.title_top), HPos::Left, TITLE_EM, INK)?;
+        self.lines(&layout.message, (GAP, layout.message_top), HPos::Left, EM, SOFT_INK)?;
+        if let Some(caveat) = &chart.caveat {
+            let middle = layout.title_top + TITLE_EM * LEADING / 2.0;
+            self.text(caveat, (layout.width - GAP, middle), HPos::Right, EM, VERMILLION)?;
+        }
+        for ((name, symbol), (left, line)) in chart.legend.iter().zip(&layout.legend) {
+            let middle = layout.legend_top + (*line as f64 + 0.5) * EM * LEADING;
+            self.symbol(*symbol, (left + LEGEND_INDENT / 2.0, middle))?;
+            self.text(name, (left + LEGEND_INDENT, middle), HPos::Left, EM, INK)?;
+        }
+        self.text(&chart.y_axis, (plot.left, layout.y_axis_top + EM * LEADING / 2.0), HPos::Left, EM, INK)?;
+        let tick_middle = plot.bottom + 0.5 * GAP + EM * LEADING / 2.0;
+        for tick in x.ticks(2.0, &[1.0]) {
+            let at = x.position(tick);
+            self.line((at, plot.top), (at, plot.bottom), GUIDE, FINE)?;
+            self.text(&plot::label(tick), (at, tick_middle), HPos::Center, EM, SOFT_INK)?;
+        }
+        for tick in y.ticks(10.0, &Y_STEPS) {
+            let at = y.position(tick);
+            self.line((plot.left, at), (plot.right, at), GUIDE, FINE)?;
+            self.text(&plot::label(tick), (plot.left - 0.6 * GAP, at), HPos::Right, EM, SOFT_INK)?;
+        }
+        self.line((plot.left, plot.bottom), (plot.right, plot.bottom), SOFT_INK, THIN)?;
+        let middle = (plot.left + plot.right) / 2.0;
+        self.text(&chart.x_axis, (middle, tick_middle + EM * LEADING), HPos::Center, EM, INK)?;
+        for (from, to) in &layout.roofs {
+            self.line(*from, *to, SOFT_INK, THICK)?;
+        }
+        for label in &layout.labels {
+            let area = label.area;
+            let middle = (area.top + area.bottom) / 2.0;
+            self.rectangle((area.left - 2.0, area.top), (area.right + 2.0, area.bottom), PAPER)?;
+            self.text(&label.text, (area.left, middle), HPos::Left, EM, INK)?;
+        }
+        for point in &chart.points {
+            self.point(point, layout)?;
+        }
+        self.lines(&layout.notes, (GAP, layout.notes_top), HPos::Left, NOTE_EM, SOFT_INK)
+    }
+
+    /// A mark over the bar of its range.
+    fn point(&self, point: &Point, layout: &PlotLayout) -> Result<(), String> {
+        let at = layout.x.position(point.x);
+        let [low, high] = [point.low, point.high].map(|end| layout.y.position(end));
+        if low - high > 1.0 {
+            self.line((at, low), (at, high), point.symbol.color, THIN)?;
+        }
+        let at = (at, layout.y.position(point.y));
+        // A margin keeps apart what lies over one another.
+        self.disc(at, 1.12 * MARK, ShapeStyle::from(&PAPER).filled())?;
+        self.symbol(point.symbol, at)
+    }
+
+    fn symbol(&self, symbol: Symbol, at: (f64, f64)) -> Result<(), String> {
+        self.mark(symbol.shape, symbol.color, at)?;
+        if symbol.dotted {
+            self.disc(at, DOT, ShapeStyle::from(&PAPER).filled())?;
+        }
+        Ok(())
     }
 
     fn hollow(&self, mut corners: Vec<(f64, f64)>, color: RGBColor) -> Result<(), String> {

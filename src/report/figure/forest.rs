@@ -2,7 +2,7 @@
 
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, NEUTRAL, VERMILLION};
-use super::{Figure, STEP_LIMIT, find, panel_title, steps};
+use super::{Chart, Figure, STEP_LIMIT, find, pages, panel_title, steps};
 use crate::plan::{Design, DesignKind, Workload};
 use crate::report::analysis::Analysis;
 use crate::report::metric::TOKEN_TIME;
@@ -19,36 +19,37 @@ const INCONCLUSIVE: Series = Series { name: "inconclusive", color: NEUTRAL, shap
 pub struct Forest;
 
 impl Figure for Forest {
-    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart> {
+    fn charts(&self, analysis: &Analysis) -> Vec<Chart> {
         let designs = analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]);
-        let workloads = &analysis.manifest.plan.workloads;
-        vec![IntervalChart {
+        pages(analysis, |workloads| IntervalChart {
             name: "one_factor".to_owned(),
             title: "What each factor is worth".to_owned(),
-            message: message(analysis),
+            message: message(analysis, workloads),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the reference (log scale; right of 1 is faster)".to_owned(),
             limit: STEP_LIMIT,
             panels: workloads.iter().map(panel_title).collect(),
-            rows: designs.into_iter().flat_map(|design| group(analysis, design)).collect(),
+            rows: designs.iter().flat_map(|design| group(analysis, design, workloads)).collect(),
             legend: vec![IMPROVEMENT, REGRESSION, EQUIVALENT, INCONCLUSIVE],
             notes: notes::figure(analysis),
-        }]
+        })
     }
 }
 
-/// How many verdicts of each kind.
-fn message(analysis: &Analysis) -> String {
+/// How many verdicts of each kind on these workloads.
+fn message(analysis: &Analysis, workloads: &[Workload]) -> String {
     let kinds = [DesignKind::AddOneIn, DesignKind::LeaveOneOut];
     let verdicts: Vec<Verdict> = analysis
         .contrasts
         .iter()
         .filter(|result| kinds.contains(&result.kind) && result.metric == TOKEN_TIME)
+        .filter(|result| workloads.iter().any(|workload| workload.name == result.contrast.workload))
         .filter_map(|result| result.outcome.citable().map(|judged| judged.verdict))
         .collect();
     let count = |verdict: Verdict| verdicts.iter().filter(|found| **found == verdict).count();
     format!(
-        "Whole pipeline, one factor changed: {} faster, {} slower, {} equivalent within {}, {} inconclusive.",
+        "{}, one factor changed: {} faster, {} slower, {} equivalent within {}, {} inconclusive.",
+        analysis.whole().sentence,
         count(Verdict::Improvement),
         count(Verdict::Regression),
         count(Verdict::Equivalent),
@@ -58,20 +59,14 @@ fn message(analysis: &Analysis) -> String {
 }
 
 /// A heading and one row for each step.
-fn group(analysis: &Analysis, design: &Design) -> Vec<Row> {
+fn group(analysis: &Analysis, design: &Design, workloads: &[Workload]) -> Vec<Row> {
     let steps = steps(design);
     if steps.is_empty() {
         return Vec::new();
     }
     let row = |step: &str| Row::Item {
         label: step.to_owned(),
-        cells: analysis
-            .manifest
-            .plan
-            .workloads
-            .iter()
-            .map(|workload| panel_cell(analysis, design, step, workload))
-            .collect(),
+        cells: workloads.iter().map(|workload| panel_cell(analysis, design, step, workload)).collect(),
     };
     [Row::Heading(design.title.clone())].into_iter().chain(steps.into_iter().map(row)).collect()
 }

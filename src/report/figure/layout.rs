@@ -105,7 +105,7 @@ impl Layout {
         let axis = chart.log_axis();
         let notes: Vec<String> =
             chart.small_print(axis).iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect();
-        let legend = legend(chart, inner);
+        let legend = legend_places(chart.legend.iter().map(|series| series.name), inner);
 
         let title_top = GAP;
         let message_top = title_top + title.len() as f64 * TITLE_EM * LEADING;
@@ -150,12 +150,13 @@ impl Layout {
 /// Space between a legend's mark and its name.
 pub const LEGEND_INDENT: f64 = 22.0;
 
-fn legend(chart: &IntervalChart, inner: f64) -> Vec<(f64, usize)> {
+/// Left end and line of each entry of a legend with these names.
+pub fn legend_places<'a>(names: impl Iterator<Item = &'a str>, inner: f64) -> Vec<(f64, usize)> {
     let mut x = GAP;
     let mut line = 0;
     let mut entries = Vec::new();
-    for series in &chart.legend {
-        let width = LEGEND_INDENT + font::width(series.name, EM);
+    for name in names {
+        let width = LEGEND_INDENT + font::width(name, EM);
         if x > GAP && x + width > GAP + inner {
             x = GAP;
             line += 1;

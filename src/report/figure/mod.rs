@@ -1,7 +1,7 @@
 //! The figures of a report: one a file, all in one list.
 //!
-//! A figure only says what is shown, as an [`IntervalChart`]; one engine lays it out and draws it
-//! to SVG and PNG, and writes its data as CSV.
+//! A figure only says what is shown, as a [`Chart`]; one engine lays it out and draws it to SVG and
+//! PNG, and writes its data as CSV.
 
 mod axis;
 mod base64;
@@ -14,6 +14,8 @@ mod ladder;
 mod layout;
 mod lettering;
 mod palette;
+mod plot;
+mod roofline;
 
 use std::path::Path;
 
@@ -21,17 +23,54 @@ use plotters::prelude::{BitMapBackend, SVGBackend};
 
 use super::analysis::Analysis;
 use super::error::ReportError;
+use super::grid::Grid;
 use crate::plan::{Contrast, Design, Workload};
 pub use chart::IntervalChart;
+pub use plot::Plot;
 
 /// A kind of figure. To add one: write its file, and one line in [`FIGURES`].
 pub trait Figure: Sync {
     /// The charts that an experiment has of this kind; those without a single mark are left out.
-    fn charts(&self, analysis: &Analysis) -> Vec<IntervalChart>;
+    fn charts(&self, analysis: &Analysis) -> Vec<Chart>;
+}
+
+/// What a figure shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chart {
+    /// Ratios with intervals, by row and panel.
+    Intervals(IntervalChart),
+    /// Points below lines.
+    Plot(Plot),
+}
+
+impl Chart {
+    /// File name without its ending.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Intervals(chart) => &chart.name,
+            Self::Plot(chart) => &chart.name,
+        }
+    }
+
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Intervals(chart) => chart.is_empty(),
+            Self::Plot(chart) => chart.is_empty(),
+        }
+    }
+
+    /// Everything that is drawn, at full precision.
+    pub fn data(&self) -> Grid {
+        match self {
+            Self::Intervals(chart) => chart.data(),
+            Self::Plot(chart) => chart.data(),
+        }
+    }
 }
 
 /// Every figure, in the order in which they are written.
-pub const FIGURES: &[&dyn Figure] = &[&ladder::Ladder, &forest::Forest, &combination::Combination];
+pub const FIGURES: &[&dyn Figure] = &[&ladder::Ladder, &forest::Forest, &combination::Combination, &roofline::Roofline];
 
 /// Factor from one at which the axis of single steps ends: one step of ×68 would hide the intervals of
 /// all others behind their marks.
@@ -45,11 +84,19 @@ const PNG_SCALE: f64 = 2.0;
 /// # Errors
 ///
 /// If the drawing library refuses.
-pub fn svg(chart: &IntervalChart, path: &Path) -> Result<String, ReportError> {
-    let layout = layout::Layout::new(chart);
+pub fn svg(chart: &Chart, path: &Path) -> Result<String, ReportError> {
     let mut text = String::new();
-    let backend = SVGBackend::with_string(&mut text, layout.size(1.0));
-    draw::draw(backend, 1.0, chart, &layout).map_err(|message| error(path, message))?;
+    let drawn = match chart {
+        Chart::Intervals(chart) => {
+            let layout = layout::Layout::new(chart);
+            draw::draw(SVGBackend::with_string(&mut text, layout.size(1.0)), 1.0, chart, &layout)
+        }
+        Chart::Plot(chart) => {
+            let layout = plot::PlotLayout::new(chart);
+            draw::draw_plot(SVGBackend::with_string(&mut text, layout.size(1.0)), 1.0, chart, &layout)
+        }
+    };
+    drawn.map_err(|message| error(path, message))?;
     Ok(font::embed(&text))
 }
 
@@ -58,10 +105,34 @@ pub fn svg(chart: &IntervalChart, path: &Path) -> Result<String, ReportError> {
 /// # Errors
 ///
 /// If the drawing library refuses or the file cannot be written.
-pub fn png(chart: &IntervalChart, path: &Path) -> Result<(), ReportError> {
-    let layout = layout::Layout::new(chart);
-    let backend = BitMapBackend::new(path, layout.size(PNG_SCALE));
-    draw::draw(backend, PNG_SCALE, chart, &layout).map_err(|message| error(path, message))
+pub fn png(chart: &Chart, path: &Path) -> Result<(), ReportError> {
+    let drawn = match chart {
+        Chart::Intervals(chart) => {
+            let layout = layout::Layout::new(chart);
+            draw::draw(BitMapBackend::new(path, layout.size(PNG_SCALE)), PNG_SCALE, chart, &layout)
+        }
+        Chart::Plot(chart) => {
+            let layout = plot::PlotLayout::new(chart);
+            draw::draw_plot(BitMapBackend::new(path, layout.size(PNG_SCALE)), PNG_SCALE, chart, &layout)
+        }
+    };
+    drawn.map_err(|message| error(path, message))
+}
+
+/// Panels that stand side by side: two fill the width of a page with their numbers.
+const PANELS_OF_A_PAGE: usize = 2;
+
+/// The charts that `chart` makes of some workloads each: a page of its own, with a number where there are
+/// more workloads than a page is wide.
+fn pages(analysis: &Analysis, chart: impl Fn(&[Workload]) -> IntervalChart) -> Vec<Chart> {
+    let workloads = &analysis.manifest.plan.workloads;
+    let count = workloads.len().div_ceil(PANELS_OF_A_PAGE);
+    let page = |(number, workloads): (usize, &[Workload])| {
+        let chart = chart(workloads);
+        let (name, title) = (format!("{}-{number}", chart.name), format!("{} ({number} of {count})", chart.title));
+        Chart::Intervals(if count > 1 { IntervalChart { name, title, ..chart } } else { chart })
+    };
+    (1..).zip(workloads.chunks(PANELS_OF_A_PAGE)).map(page).collect()
 }
 
 /// Name and description of a workload.

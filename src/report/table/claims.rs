@@ -32,7 +32,8 @@ impl Table for Claims {
         let mut headings: Vec<String> = ["Setting", "Claim", "Published >"].map(str::to_owned).to_vec();
         for workload in workloads {
             let name = &workload.name;
-            headings.extend([format!("{name}: kernels >"), format!("{name}: pipeline >"), format!("{name}: claim")]);
+            let whole = analysis.whole().name;
+            headings.extend([format!("{name}: kernels >"), format!("{name}: {whole} >"), format!("{name}: claim")]);
         }
         let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
         let mut grid = Grid::new(self.title(), &headings);
@@ -53,13 +54,14 @@ impl Table for Claims {
         }
         grid.notes = tally(&grid, workloads.len());
         grid.notes.push(notes::method(analysis));
+        grid.notes.extend(analysis.whole().note.map(str::to_owned));
         grid.notes.extend(notes::common(analysis));
-        grid.notes.push(
-            "Claims are judged on the whole pipeline. Held: the whole interval reaches the published factor. Not held: \
-             the whole interval lies below it. Inconclusive: anything else. Each claim is judged on its own interval, \
-             not corrected for multiplicity. A contrast that several designs share stands once."
-                .to_owned(),
-        );
+        grid.notes.push(format!(
+            "Claims are judged on the {}. Held: the whole interval reaches the published factor. Not held: the whole \
+             interval lies below it. Inconclusive: anything else. Each claim is judged on its own interval, not \
+             corrected for multiplicity. A contrast that several designs share stands once.",
+            analysis.whole().phrase,
+        ));
         grid.notes.extend(left_out);
         grid
     }

@@ -45,7 +45,7 @@ impl Table for Combinations {
             grid.push([
                 result.design.as_str().into(),
                 result.combination.workload.as_str().into(),
-                metric::title(&result.metric).into(),
+                metric::title(&result.metric, analysis.whole()).into(),
                 singles(result).into(),
                 text::or_none(prediction, |p| text::effect(&p.predicted)).into(),
                 text::or_none(prediction, |p| text::effect(&p.measured)).into(),

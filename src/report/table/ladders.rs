@@ -8,18 +8,6 @@ use crate::report::metric::{KERNEL_TIME, PREFILL_TIME, TOKEN_TIME, TOKENS_PER_S}
 use crate::report::text;
 use crate::stats::verdict::Verdict;
 
-const HEADINGS: [&str; 9] = [
-    "Ladder",
-    "Workload",
-    "Step",
-    "Speed >",
-    "Pipeline, vs. previous >",
-    "Verdict",
-    "p adj. >",
-    "Kernels, vs. previous >",
-    "Published >",
-];
-
 /// The table of all ladders.
 pub struct Ladders;
 
@@ -43,8 +31,20 @@ pub fn ladder(analysis: &Analysis, design: &Design) -> Grid {
 }
 
 fn build(analysis: &Analysis, title: &str, designs: &[&Design]) -> Grid {
+    let whole = format!("{}, vs. previous >", analysis.whole().heading);
+    let headings: [&str; 9] = [
+        "Ladder",
+        "Workload",
+        "Step",
+        "Speed >",
+        &whole,
+        "Verdict",
+        "p adj. >",
+        "Kernels, vs. previous >",
+        "Published >",
+    ];
     let of_prompt: &[&str] = if analysis.has(PREFILL_TIME) { &["Prefill, vs. previous >"] } else { &[] };
-    let mut grid = Grid::new(title, &[&HEADINGS[..], &cell_columns::HEADINGS, of_prompt].concat());
+    let mut grid = Grid::new(title, &[&headings[..], &cell_columns::HEADINGS, of_prompt].concat());
     let mut left_out = Vec::new();
     for design in designs {
         for workload in &analysis.manifest.plan.workloads {

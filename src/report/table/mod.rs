@@ -1,6 +1,7 @@
 //! The tables of a report: one a file, all in one list.
 
 mod arms;
+mod ceilings;
 mod cell_columns;
 mod claims;
 pub mod combinations;
@@ -13,6 +14,7 @@ pub mod notes;
 mod null;
 mod one_factor;
 mod peers;
+mod roofline;
 mod scaling;
 
 use super::analysis::Analysis;
@@ -44,6 +46,8 @@ pub const TABLES: &[&dyn Table] = &[
     &matrices::Matrices,
     &scaling::Scaling,
     &peers::Peers,
+    &roofline::Roofline,
+    &ceilings::MachineCeilings,
     &arms::Arms,
     &counters::Counters,
     &null::Null,

@@ -18,7 +18,8 @@ pub fn contrasts(analysis: &Analysis) -> Vec<String> {
         "p and verdicts: two-sided, Holm-adjusted within each design, workload and metric; margin {}.",
         text::percent(analysis.manifest.plan.protocol.margin),
     );
-    [method(analysis), correction].into_iter().chain(common(analysis)).collect()
+    let whole = analysis.whole().note.map(str::to_owned);
+    [method(analysis), correction].into_iter().chain(whole).chain(common(analysis)).collect()
 }
 
 /// How ratios and their intervals come about.
@@ -47,7 +48,7 @@ pub fn common(analysis: &Analysis) -> Vec<String> {
 }
 
 /// Machine and run.
-fn provenance(analysis: &Analysis) -> Vec<String> {
+pub fn provenance(analysis: &Analysis) -> Vec<String> {
     let environment = &analysis.manifest.environment;
     let machine: Vec<String> =
         MACHINE.iter().filter_map(|key| Some(format!("{key} {}", environment.get(*key)?))).collect();
@@ -65,7 +66,8 @@ pub fn figure(analysis: &Analysis) -> Vec<String> {
         blocks(analysis),
         text::percent(protocol.confidence),
     );
-    [method].into_iter().chain(provenance(analysis)).collect()
+    let whole = analysis.whole().note.map(str::to_owned);
+    [method].into_iter().chain(whole).chain(provenance(analysis)).collect()
 }
 
 /// How many blocks the contrasts of the run rest on.

@@ -30,7 +30,7 @@ impl Table for Null {
             }
             grid.push([
                 result.contrast.workload.as_str().into(),
-                metric::title(&result.metric).into(),
+                metric::title(&result.metric, analysis.whole()).into(),
                 text::or_none(numbers, |j| text::effect(&j.effect)).into(),
                 text::or_none(numbers, |j| text::p_value(j.p_adjusted)).into(),
                 result.outcome.word().into(),

@@ -8,9 +8,6 @@ use crate::report::metric::{KERNEL_TIME, PREFILL_TIME, TOKEN_TIME};
 use crate::report::text;
 use crate::stats::verdict::Verdict;
 
-const HEADINGS: [&str; 8] =
-    ["Design", "Workload", "Step", "Pipeline >", "Verdict", "p adj. >", "Detectable >", "Kernels >"];
-
 /// Add-one-in and leave-one-out.
 pub struct OneFactor;
 
@@ -24,9 +21,11 @@ impl Table for OneFactor {
     }
 
     fn build(&self, analysis: &Analysis) -> Grid {
+        let whole = format!("{} >", analysis.whole().heading);
+        let headings = ["Design", "Workload", "Step", &whole, "Verdict", "p adj. >", "Detectable >", "Kernels >"];
         let prefill = analysis.has(PREFILL_TIME);
         let of_prompt: &[&str] = if prefill { &["Prefill >"] } else { &[] };
-        let mut grid = Grid::new(self.title(), &[&HEADINGS[..], &cell_columns::HEADINGS, of_prompt].concat());
+        let mut grid = Grid::new(self.title(), &[&headings[..], &cell_columns::HEADINGS, of_prompt].concat());
         let mut left_out = Vec::new();
         for design in analysis.designs(&[DesignKind::AddOneIn, DesignKind::LeaveOneOut]) {
             for workload in &analysis.manifest.plan.workloads {
