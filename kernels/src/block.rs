@@ -1,7 +1,10 @@
-//! The unit of work of a compiled kernel: some consecutive rows of a packed matrix times one vector.
+//! The unit of work of a compiled kernel: some consecutive rows of a packed matrix times one vector,
+//! or some consecutive segments of these rows.
 //!
 //! One block serves both families of layouts. Codes lie in *stripes*: single rows under `dense` and
 //! `byte_per_pair`, sixteen interleaved rows under `rows16`.
+
+use std::ops::Range;
 
 use crate::{
     activations::Activations,
@@ -54,35 +57,50 @@ impl<'a> StripeScales<'a> {
 /// a block that exists has been checked.
 pub(crate) struct Block<'a> {
     /// Codes of the rows' stripes, then at least [`TAIL`] readable bytes.
+    /// They begin at the block's first segment.
     codes: &'a [u8],
     layout: Layout,
     stripe_bytes: usize,
     segment_bytes: usize,
+    /// Segments of a row of the matrix.
+    row_segments: usize,
+    first_segment: usize,
+    /// Segments of the block.
     segments: usize,
     /// Pair codes of a segment: 16, 32 or 64.
     pairs: usize,
     scales: &'a [u16],
     granularity: Granularity,
     first_row: usize,
-    activations: &'a Activations,
+    /// Of the block's segments, 128 int8 values each.
+    values: &'a [i8],
+    /// Of the block's segments, the sum of the integers.
+    sums: &'a [i32],
+    /// Of the block's segments.
+    activation_scales: &'a [f32],
     prefetch_distance: usize,
     out: &'a mut [f32],
 }
 
 impl<'a> Block<'a> {
-    /// A block over `codes`, which hold the stripes from `first_row` on of `matrix`.
+    /// A block over `codes`, which hold the stripes from `first_row` on of `matrix`, and over
+    /// `segments` of each row. Products of segments behind the first add to what `out` holds: the
+    /// canonical order goes on where the block before this one stopped.
     ///
     /// # Panics
-    /// If `codes`, the operand or the rows do not fit the matrix, or a stripe is cut: a mistake of the caller.
+    /// If `codes`, the operand, the rows or the segments do not fit the matrix, or a stripe is cut: a
+    /// mistake of the caller.
     pub(crate) fn new(
         matrix: &'a PackedMatrix,
         codes: &'a [u8],
         first_row: usize,
+        segments: Range<usize>,
         activations: &'a Activations,
         prefetch_distance: usize,
         out: &'a mut [f32],
     ) -> Self {
-        let segments = matrix.segments();
+        let row_segments = matrix.segments();
+        assert!(segments.start < segments.end && segments.end <= row_segments, "segments of the block");
         assert!(first_row + out.len() <= matrix.rows(), "rows of the block exceed the matrix");
         let height = matrix.layout().stripe_rows();
         assert!(first_row.is_multiple_of(height), "the block begins within a stripe");
@@ -90,19 +108,21 @@ impl<'a> Block<'a> {
         assert!(codes.len() >= stripes * matrix.stripe_bytes() + TAIL, "codes of the block are too short");
         assert_eq!(activations.cols(), matrix.cols(), "the operand has another K than the matrix");
         assert_eq!(activations.segment(), matrix.segment(), "the operand has other segments than the matrix");
-        assert!(activations.values().len() >= segments * MAX_SEGMENT);
-        assert!(activations.scales().len() >= segments && activations.sums().len() >= segments);
         Self {
-            codes,
+            codes: &codes[segments.start * matrix.segment_bytes()..],
             layout: matrix.layout(),
             stripe_bytes: matrix.stripe_bytes(),
             segment_bytes: matrix.segment_bytes(),
-            segments,
+            row_segments,
+            first_segment: segments.start,
+            segments: segments.len(),
             pairs: matrix.segment() / 2,
             scales: matrix.scales(),
             granularity: matrix.granularity(),
             first_row,
-            activations,
+            values: &activations.values()[segments.start * MAX_SEGMENT..segments.end * MAX_SEGMENT],
+            sums: &activations.sums()[segments.clone()],
+            activation_scales: &activations.scales()[segments],
             prefetch_distance,
             out,
         }
@@ -114,7 +134,7 @@ impl<'a> Block<'a> {
         self.out.len()
     }
 
-    /// Segments of a row.
+    /// Segments of the block, in each row.
     #[inline(always)]
     pub(crate) fn segments(&self) -> usize {
         self.segments
@@ -138,24 +158,43 @@ impl<'a> Block<'a> {
         self.prefetch_distance
     }
 
-    /// Codes of a stripe (of a row, where stripes are rows): `segments · segment_bytes` bytes, and
-    /// [`TAIL`] readable bytes behind them.
+    /// Codes of the block's segments of a stripe (of a row, where stripes are rows): `segments ·
+    /// segment_bytes` bytes, and [`TAIL`] readable bytes behind them.
     #[inline(always)]
     pub(crate) fn stripe_codes(&self, stripe: usize) -> &[u8] {
-        &self.codes[stripe * self.stripe_bytes..][..self.stripe_bytes + TAIL]
+        &self.codes[stripe * self.stripe_bytes..][..self.segments * self.segment_bytes + TAIL]
     }
 
     /// Int8 values of the operand, `(segments, 2, 64)`.
     #[inline(always)]
     pub(crate) fn values(&self) -> &[i8] {
-        self.activations.values()
+        self.values
+    }
+
+    /// What the sum of a row begins with.
+    #[inline(always)]
+    pub(crate) fn start(&self, row: usize) -> f32 {
+        if self.first_segment == 0 { 0.0 } else { self.out[row] }
+    }
+
+    /// What the sums of a stripe of sixteen rows begin with; zeros for padded rows.
+    #[inline(always)]
+    pub(crate) fn start_stripe(&self, stripe: usize) -> [f32; STRIPE_ROWS] {
+        let mut sums = [0.0; STRIPE_ROWS];
+        if self.first_segment > 0 {
+            for (sum, out) in sums.iter_mut().zip(&self.out[stripe * STRIPE_ROWS..]) {
+                *sum = *out;
+            }
+        }
+        sums
     }
 
     /// Where the scales of a row are: asked once a row, so that no segment tests the granularity.
     #[inline(always)]
     pub(crate) fn row_scales(&self, row: usize) -> RowScales {
-        let index = |segment| self.layout.scale_index(self.granularity, self.first_row + row, segment, self.segments);
-        RowScales { first: index(0), step: index(1) - index(0) }
+        let (row, first) = (self.first_row + row, self.first_segment);
+        let index = |segment| self.layout.scale_index(self.granularity, row, segment, self.row_segments);
+        RowScales { first: index(first), step: index(first + 1) - index(first) }
     }
 
     /// The scales of sixteen interleaved rows, always in sixteens: a scale that the rows share goes
@@ -173,8 +212,7 @@ impl<'a> Block<'a> {
     /// Of each segment of the operand, the sum of its integers and their scale.
     #[inline(always)]
     pub(crate) fn operand_segments(&self) -> impl Iterator<Item = (i32, f32)> {
-        let (sums, scales) = (&self.activations.sums()[..self.segments], &self.activations.scales()[..self.segments]);
-        sums.iter().copied().zip(scales.iter().copied())
+        self.sums.iter().copied().zip(self.activation_scales.iter().copied())
     }
 
     /// `N` steps of the canonical order, from segment `segment` on: each adds `(integer − bias · Σx) ·
@@ -189,8 +227,8 @@ impl<'a> Block<'a> {
         integers: [i32; N],
         bias: i32,
     ) -> f32 {
-        let sums: &[i32; N] = window(self.activations.sums(), segment);
-        let activation_scales: &[f32; N] = window(self.activations.scales(), segment);
+        let sums: &[i32; N] = window(self.sums, segment);
+        let activation_scales: &[f32; N] = window(self.activation_scales, segment);
         let mut terms = [0f32; N];
         for (u, term) in terms.iter_mut().enumerate() {
             let weight_scale = scale::to_f32(self.scales[scales.first + (segment + u) * scales.step]);
@@ -217,5 +255,5 @@ impl<'a> Block<'a> {
 /// `N` values from `start` on.
 #[inline(always)]
 fn window<T, const N: usize>(values: &[T], start: usize) -> &[T; N] {
-    values[start..].first_chunk().expect("operand and scales have every segment of the matrix")
+    values[start..].first_chunk().expect("the operand has every segment of the block")
 }

@@ -8,7 +8,7 @@
 use crate::{
     activations::Activations,
     format::Format,
-    gemv::{GemvJob, Output, Prefetch, Scratch},
+    gemv::{Blocking, GemvJob, Output, Prefetch, Scratch},
     granularity::{Granularity, TILE_ROWS},
     level::Level,
     ops::lanes::tile_square_sum,
@@ -39,8 +39,8 @@ pub const SHAPES: &[(usize, usize)] = &[
 /// What is written around outputs; any other value there afterwards is a stray store.
 pub(crate) const CANARY: f32 = -1.234_567_9e30;
 
-/// Runs of a kernel on each case: every prefetch with both epilogues.
-const RUNS: usize = 2 * Prefetch::ALL.len();
+/// Runs of a kernel on each case: every prefetch with both epilogues, then every other blocking.
+const RUNS: usize = 2 * Prefetch::ALL.len() + Blocking::ALL.len() - 1;
 
 /// Canaries on either side of an output.
 pub(crate) const MARGIN: usize = 16;
@@ -50,7 +50,7 @@ pub(crate) const MARGIN: usize = 16;
 pub enum Outcome {
     /// Bit-equal in every case that its layout offers, at least one.
     Equal {
-        /// Runs: cases with every prefetch and epilogue.
+        /// Runs: cases with every prefetch and epilogue, and with every blocking.
         cases: usize,
         /// Runs left out, because the layout does not offer the case's granularity for the format.
         not_offered: usize,
@@ -64,7 +64,7 @@ pub enum Outcome {
 /// Where a kernel first differed from the reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mismatch {
-    /// Shape, granularity, fill, prefetch and epilogue of the case.
+    /// Shape, granularity, fill, blocking, prefetch and epilogue of the case.
     pub case: String,
     /// Output row, or nothing if a canary was overwritten.
     pub row: Option<usize>,
@@ -157,14 +157,15 @@ pub fn check(kernel: &Kernel, cases: &Cases) -> Outcome {
     let Variant { format, layout, .. } = kernel.variant;
     let (offered, not_offered): (Vec<&Case>, Vec<&Case>) =
         cases.0.iter().partition(|case| layout.infeasible_under(format, case.matrix.granularity()).is_none());
+    let whole = Prefetch::ALL.iter().flat_map(|&p| [(Blocking::Full, p, false), (Blocking::Full, p, true)]);
+    let blocks = Blocking::ALL.iter().filter(|b| **b != Blocking::Full).map(|&b| (b, Prefetch::None, false));
+    let runs: Vec<_> = whole.chain(blocks).collect();
     for &case in &offered {
-        for &prefetch in Prefetch::ALL {
-            for fused in [false, true] {
-                if let Some((row, found, expected)) = differs(&bound, case, prefetch, fused) {
-                    let epilogue = if fused { "fused" } else { "separate" };
-                    let case = format!("{} prefetch={prefetch} epilogue={epilogue}", case.label);
-                    return Outcome::Failed(Mismatch { case, row, found, expected });
-                }
+        for &(blocking, prefetch, fused) in &runs {
+            if let Some((row, found, expected)) = differs(&bound.with_blocking(blocking), case, prefetch, fused) {
+                let epilogue = if fused { "fused" } else { "separate" };
+                let case = format!("{} blocking={blocking} prefetch={prefetch} epilogue={epilogue}", case.label);
+                return Outcome::Failed(Mismatch { case, row, found, expected });
             }
         }
     }

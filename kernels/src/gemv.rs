@@ -1,6 +1,6 @@
 //! One matrix times one vector: tiles of rows, and what happens around the compiled row loops.
 //!
-//! Prefetch and epilogue are data here, not compiled points. Work is cut into tiles of 64 rows, the
+//! Prefetch, blocking and epilogue are data here, not compiled points. Work is cut into tiles of 64 rows, the
 //! unit of ownership of threads and of the sums that cross rows, so that no result depends on the
 //! number of threads.
 
@@ -68,6 +68,84 @@ impl FromStr for Prefetch {
     }
 }
 
+/// Which part of a matrix is multiplied before the next one: blocking for on-chip memory.
+///
+/// A block of `k` columns of some rows is multiplied with a part of the operand that stays in the
+/// first-level cache for all of these rows; their sums are kept from block to block, so that the
+/// canonical order of each row remains. The codes of a block of `k512_r64` take 14 KiB at 3.5 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Blocking {
+    /// Rows as a whole, each with the whole operand.
+    #[default]
+    Full,
+    /// 512 columns of 16 rows.
+    K512R16,
+    /// 512 columns of 64 rows.
+    K512R64,
+    /// 2048 columns of 16 rows.
+    K2048R16,
+    /// 2048 columns of 64 rows.
+    K2048R64,
+    /// 8192 columns of 64 rows.
+    K8192R64,
+}
+
+impl Blocking {
+    /// Columns and rows of a block, if rows are cut. Columns are a multiple of every segment, rows of
+    /// every stripe.
+    const fn block(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Full => None,
+            Self::K512R16 => Some((512, 16)),
+            Self::K512R64 => Some((512, 64)),
+            Self::K2048R16 => Some((2048, 16)),
+            Self::K2048R64 => Some((2048, 64)),
+            Self::K8192R64 => Some((8192, 64)),
+        }
+    }
+}
+
+impl Level for Blocking {
+    const AXIS: &'static str = "blocking";
+    const ALL: &'static [Self] =
+        &[Self::Full, Self::K512R16, Self::K512R64, Self::K2048R16, Self::K2048R64, Self::K8192R64];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::K512R16 => "k512_r16",
+            Self::K512R64 => "k512_r64",
+            Self::K2048R16 => "k2048_r16",
+            Self::K2048R64 => "k2048_r64",
+            Self::K8192R64 => "k8192_r64",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Full => "rows as a whole",
+            Self::K512R16 => "512 columns of 16 rows, then the next 512",
+            Self::K512R64 => "512 columns of 64 rows, then the next 512",
+            Self::K2048R16 => "2048 columns of 16 rows, then the next 2048",
+            Self::K2048R64 => "2048 columns of 64 rows, then the next 2048",
+            Self::K8192R64 => "8192 columns of 64 rows, then the next 8192",
+        }
+    }
+}
+
+impl fmt::Display for Blocking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Blocking {
+    type Err = UnknownLevel;
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        Self::parse(name)
+    }
+}
+
 /// Buffers of one worker; grow once and stay.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
@@ -129,8 +207,7 @@ impl BoundKernel {
             Prefetch::DoubleBuffer => self.double_buffered(weights, activations, rows, out, scratch),
             Prefetch::Software | Prefetch::None => {
                 let codes = weights.codes_from(rows.start);
-                let rows_fn = self.rows(prefetch == Prefetch::Software);
-                rows_fn(&mut Block::new(weights, codes, rows.start, activations, PREFETCH_DISTANCE, out));
+                self.blocks(prefetch == Prefetch::Software, weights, codes, rows.start, activations, out);
             }
         };
         match output {
@@ -151,6 +228,30 @@ impl BoundKernel {
                     }
                     *square_sum = tile_square_sum(stream);
                 }
+            }
+        }
+    }
+
+    /// Products of the rows from `first_row` on, whose stripes `codes` hold, block by block.
+    fn blocks(
+        &self,
+        prefetching: bool,
+        weights: &PackedMatrix,
+        codes: &[u8],
+        first_row: usize,
+        activations: &Activations,
+        out: &mut [f32],
+    ) {
+        let (rows_fn, all) = (self.rows(prefetching), weights.segments());
+        let Some((cols, rows)) = self.blocking().block() else {
+            return rows_fn(&mut Block::new(weights, codes, first_row, 0..all, activations, PREFETCH_DISTANCE, out));
+        };
+        let block_bytes = rows / weights.layout().stripe_rows() * weights.stripe_bytes();
+        for (block, out) in out.chunks_mut(rows).enumerate() {
+            let (codes, first_row) = (&codes[block * block_bytes..], first_row + block * rows);
+            for segment in (0..all).step_by(cols / weights.segment()) {
+                let segments = segment..(segment + cols / weights.segment()).min(all);
+                rows_fn(&mut Block::new(weights, codes, first_row, segments, activations, PREFETCH_DISTANCE, out));
             }
         }
     }
@@ -178,7 +279,7 @@ impl BoundKernel {
             if first + tile_rows < rows.end {
                 copy(next, first + tile_rows);
             }
-            (self.rows(false))(&mut Block::new(weights, current, first, activations, 0, out));
+            self.blocks(false, weights, current, first, activations, out);
             std::mem::swap(&mut current, &mut next);
         }
     }

@@ -5,7 +5,7 @@
 //! strategy how fields become integers, an [`Isa`] which vector operations there are, and
 //! [`Unroll`] how many accumulators are in flight. A *kernel* is one point of that product,
 //! compiled by monomorphization and erased to a function pointer ([`registry`]). [`Prefetch`],
-//! epilogue ([`Output`]) and [`Granularity`] of scales are data. Every kernel on every instruction
+//! [`Blocking`], epilogue ([`Output`]) and [`Granularity`] of scales are data. Every kernel on every instruction
 //! set gives the bits of [`reference::gemv`].
 //!
 //! ```
@@ -61,7 +61,7 @@ pub use activations::Activations;
 pub use error::{Missing, NonFinite, QuantizeError};
 pub use format::Format;
 pub use gemm::{ActivationBatch, GemmJob};
-pub use gemv::{GemvJob, Output, PREFETCH_DISTANCE, Prefetch, Scratch, TILE_BUFFER};
+pub use gemv::{Blocking, GemvJob, Output, PREFETCH_DISTANCE, Prefetch, Scratch, TILE_BUFFER};
 pub use granularity::{Granularity, MAX_SEGMENT, TILE_ROWS};
 pub use isa::Isa;
 pub use layout::Layout;

@@ -10,6 +10,7 @@ use crate::{
     block::Block,
     error::Missing,
     format::{PairFormat, W3, W3p5, W4},
+    gemv::Blocking,
     isa::{Isa, Vector, rows, scalar, stripes},
     layout::{BytePerPair, Dense, Layout, PairLayout},
     unpack::{BitParallel, Branch, Lut, ScalarUnpack, Select, Unpack, VectorUnpack},
@@ -125,7 +126,8 @@ impl Kernel {
     /// [`Missing`], if this CPU lacks the instruction set.
     pub fn bind(&self) -> Result<BoundKernel, Missing> {
         let isa = self.variant.isa;
-        if isa.is_available() { Ok(BoundKernel(*self)) } else { Err(Missing { isa, needs: isa.needs() }) }
+        let bound = BoundKernel { kernel: *self, blocking: Blocking::Full };
+        if isa.is_available() { Ok(bound) } else { Err(Missing { isa, needs: isa.needs() }) }
     }
 
     /// Where the compiled code begins, for disassembly.
@@ -136,17 +138,30 @@ impl Kernel {
 
 /// A kernel that this CPU can run.
 #[derive(Clone, Copy, Debug)]
-pub struct BoundKernel(Kernel);
+pub struct BoundKernel {
+    kernel: Kernel,
+    blocking: Blocking,
+}
 
 impl BoundKernel {
     /// Which point of the product.
     pub fn variant(&self) -> Variant {
-        self.0.variant
+        self.kernel.variant
+    }
+
+    /// The same kernel, taking matrices in such blocks; a bound kernel takes rows as a whole.
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
+    }
+
+    /// The blocks that matrices are taken in.
+    pub fn blocking(&self) -> Blocking {
+        self.blocking
     }
 
     /// The compiled function, with or without software prefetch.
     pub(crate) fn rows(&self, prefetching: bool) -> RowsFn {
-        if prefetching { self.0.prefetching } else { self.0.plain }
+        if prefetching { self.kernel.prefetching } else { self.kernel.plain }
     }
 }
 

@@ -91,7 +91,7 @@ where
     let segments = block.segments();
     for row in 0..block.rows() {
         let scales = block.row_scales(row);
-        let mut acc = 0.0;
+        let mut acc = block.start(row);
         let mut segment = 0;
         while segment + UNROLL <= segments {
             // A closure (`array::from_fn`) would not inherit the instruction set, and each intrinsic
@@ -137,7 +137,7 @@ where
         let pair = step * V::LANES;
         // SAFETY: `segment < segments`. A step's codes begin inside the segment, so that the load of
         // `LANES` ≤ 64 bytes ends at most `TAIL` bytes behind the row, where `stripe_codes` is still
-        // readable. The operand has 128 bytes for each segment (checked by `Block::new`), 64 for
+        // readable. The operand has 128 bytes for each segment (cut by `Block::new`), 64 for
         // each parity, and `STEPS · LANES` ≤ 64.
         let (codes, even, odd) = unsafe {
             (

@@ -43,7 +43,7 @@ where
 {
     for row in 0..block.rows() {
         let scales = block.row_scales(row);
-        let mut acc = 0.0;
+        let mut acc = block.start(row);
         for segment in 0..block.segments() {
             let codes = &block.stripe_codes(row)[segment * block.segment_bytes()..];
             if PREFETCH {
@@ -111,7 +111,7 @@ pub(crate) fn stripes<F: PairFormat, const PREFETCH: bool>(block: &mut Block<'_>
     for row in 0..block.rows() {
         let scales = block.row_scales(row);
         let (stripe, lane) = (row / STRIPE_ROWS, row % STRIPE_ROWS);
-        let mut acc = 0.0;
+        let mut acc = block.start(row);
         for segment in 0..block.segments() {
             let bytes = block.segment_bytes();
             let codes = &block.stripe_codes(stripe)[segment * bytes..][..bytes];

@@ -118,6 +118,16 @@ fn stripe_products<F: PairFormat, V: Vector, const VECTORS: usize, const STRIPES
     let values = block.values().as_ptr();
     // The rows of a vector, and where it is narrower than a stripe, the other eight.
     let (mut low, mut high) = ([v.zero_floats(); STRIPES], [v.zero_floats(); STRIPES]);
+    for s in 0..STRIPES {
+        let start = block.start_stripe(first + s);
+        // SAFETY: `LANES / 4` of the sixteen sums begin at each address.
+        unsafe {
+            low[s] = v.load_floats(start.as_ptr());
+            if V::LANES < VECTOR {
+                high[s] = v.load_floats(start.as_ptr().add(V::LANES / 4));
+            }
+        }
+    }
     for (segment, (sum, activation_scale)) in block.operand_segments().enumerate() {
         let values = values.wrapping_add(segment * MAX_SEGMENT);
         let start = -F::BIAS * sum;
