@@ -11,9 +11,9 @@ pub(crate) struct Dots {
     pub(crate) iterations: u64,
 }
 
-impl<V: Vector> Body<V> for Dots {
+impl Body for Dots {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         let mut sums = [v.zero(); ACCUMULATORS];
         let (mut w, x) = (v.splat(1), v.splat(1));
         for _ in 0..self.iterations {
@@ -34,9 +34,9 @@ pub(crate) struct MultiplyAdds {
     pub(crate) iterations: u64,
 }
 
-impl<V: Vector> Body<V> for MultiplyAdds {
+impl Body for MultiplyAdds {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         let mut sums = [v.splat_f32(0.0); ACCUMULATORS];
         for (lane, sum) in sums.iter_mut().enumerate() {
             // A start that the optimizer knows may be a fixed point, whose loop it leaves out.

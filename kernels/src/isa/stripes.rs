@@ -67,11 +67,9 @@ struct Stripes<'a, 'b, F, const STRIPES: usize, const PREFETCH: bool> {
     format: core::marker::PhantomData<F>,
 }
 
-impl<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool> Body<V>
-    for Stripes<'_, '_, F, STRIPES, PREFETCH>
-{
+impl<F: PairFormat, const STRIPES: usize, const PREFETCH: bool> Body for Stripes<'_, '_, F, STRIPES, PREFETCH> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         // Code vectors of a segment of 128, 64 or 32 weights, as a constant: its loops vanish.
         match self.block.pairs() / VECTOR_PAIRS {
             16 => all_stripes::<F, V, 16, STRIPES, PREFETCH>(v, self.block),

@@ -103,9 +103,9 @@ struct Products<'a, 'b, F> {
     format: core::marker::PhantomData<F>,
 }
 
-impl<F: PairFormat, V: Vector> Body<V> for Products<'_, '_, F> {
+impl<F: PairFormat> Body for Products<'_, '_, F> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         let Self { tile, workspace: Workspace { panel, sums: Sums(sums) }, .. } = self;
         let columns = tile.columns();
         for first in (0..tile.stripes()).step_by(STRIPES) {
@@ -131,9 +131,9 @@ struct Multiply<'a, 'b> {
     segment: usize,
 }
 
-impl<V: Vector> Body<V> for Multiply<'_, '_> {
+impl Body for Multiply<'_, '_> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         all_columns(v, self.tile, self.panel, self.sums, self.first, self.segment);
     }
 }
