@@ -148,7 +148,11 @@ fn unknown_names_are_refused_at_their_place() {
         &["unknown axis `unpak`", "layout, unpack", "did you mean `unpack`?"],
     );
     refused("\"lut\"", "\"lutt\"", &["unknown unpack `lutt`", "valid: branch, select, lut", "did you mean `lut`?"]);
-    refused("unpack = \"lut\"", "isa = \"wide\"", &["unknown isa `wide`", "scalar, avx2, avx512, widest"]);
+    refused(
+        "unpack = \"lut\"",
+        "isa = \"wide\"",
+        &["unknown isa `wide`", "scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512, widest"],
+    );
     refused("from = \"base\"", "from = \"bass\"", &["unknown arm `bass`; valid: base", "did you mean `base`?"]);
     refused("from", "workloads = [\"tinny\"]\nfrom", &["unknown workload `tinny`; valid: tiny", "did you mean"]);
     let shape = "shape = \"llama70b-tp9\"";

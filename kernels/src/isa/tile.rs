@@ -40,9 +40,9 @@
 //!    second-level cache (5 % faster with 128 columns of 8192 × 8192); the next segment's codes
 //!    from memory, a few lines for each 12 columns, because all at once they would fill the line buffers
 //!    that activations wait for.
-//! 5. *AVX2 sums in 16 bits* and widens after eight steps, the last one at which no sum can
-//!    overflow: 8 · 2 · 15 · 127 < 2¹⁵. With sixteen registers its tiles are two vectors of rows, which
-//!    are sixteen rows, by four columns.
+//! 5. *Without VNNI sums have 16 bits* and are widened after eight steps, the last one at which no sum
+//!    can overflow: 8 · 2 · 15 · 127 < 2¹⁵. The sums of both widths share the registers: tiles are two
+//!    vectors of rows by four columns on AVX2 and by six on AVX-512.
 //!
 //! The integers cannot overflow: 128 products of at most 15 · 127 beside a start of at most
 //! 8 · 128 · 127 are below 2¹⁹.
