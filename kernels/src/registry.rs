@@ -2,7 +2,7 @@
 //!
 //! The functions of `Registry` form a staircase: each is one axis with its values in plain sight,
 //! and calls the next. A new format or layout is a line in `all`, a new strategy a line in
-//! `Registry::stored`. Vector instruction sets are those of [`isa::visit_all`].
+//! `Registry::stored`. Vector instruction sets are those of `isa::visit_all`.
 
 use std::{marker::PhantomData, sync::LazyLock};
 
