@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use septet_kernels::{
-    Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant, gemm, registry,
+    Blocking, Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant, gemm, registry,
 };
 use septet_peers::Peer;
 use thiserror::Error;
@@ -198,6 +198,7 @@ pub struct Arm {
     pub unroll: Unroll,
     pub isa: Isa,
     pub prefetch: Prefetch,
+    pub blocking: Blocking,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
     pub prefill: Prefill,
@@ -234,6 +235,7 @@ impl Arm {
         unroll: Unroll::U1,
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
+        blocking: Blocking::Full,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
@@ -255,6 +257,7 @@ impl Arm {
             Isa::AXIS if level == WIDEST => self.isa = Isa::best(),
             Isa::AXIS => self.isa = Isa::parse(level)?,
             Prefetch::AXIS => self.prefetch = Prefetch::parse(level)?,
+            Blocking::AXIS => self.blocking = Blocking::parse(level)?,
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
             Prefill::AXIS => self.prefill = Prefill::parse(level)?,
@@ -269,7 +272,7 @@ impl Arm {
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 12] {
+    fn levels(&self) -> [(&'static str, &'static str); 13] {
         let mut levels = [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
@@ -278,6 +281,7 @@ impl Arm {
             (Unroll::AXIS, self.unroll.name()),
             (Isa::AXIS, self.isa.name()),
             (Prefetch::AXIS, self.prefetch.name()),
+            (Blocking::AXIS, self.blocking.name()),
             (Epilogue::AXIS, self.epilogue.name()),
             (ActivationUse::AXIS, self.activations.name()),
             (Prefill::AXIS, self.prefill.name()),
@@ -378,6 +382,9 @@ impl fmt::Display for Arm {
         }
         write!(f, "/{layout}/{unpack}/{unroll}/{isa}/{prefetch}/{}/{}", epilogue.name(), activations.name())?;
         // An axis that came later is named where an arm leaves its baseline: so cells keep their ids.
+        if self.blocking != Self::BASELINE.blocking {
+            write!(f, "/{}", self.blocking.name())?;
+        }
         if self.prefill != Self::BASELINE.prefill {
             write!(f, "/{}", self.prefill.name())?;
         }

@@ -26,19 +26,12 @@ fn branch_jumps_once_for_each_weight_and_no_other_strategy_jumps() {
 
 #[test]
 fn registers_are_as_wide_as_the_instruction_set_says() {
-    every_loop(|variant, _, facts| {
-        facts.vector_bits
-            == match variant.isa {
-                Isa::Scalar => 0,
-                Isa::Avx2 => 256,
-                Isa::Avx512 => 512,
-            }
-    });
+    every_loop(|variant, _, facts| facts.vector_bits == 8 * variant.isa.vector_bytes() as u32);
 }
 
 /// In `rows16`: codes of one row that share bits with one byte, or four whole bytes (scalar), or a
-/// segment of sixteen rows. Four stripes are taken in a loop of their own: by twos on AVX-512, one by
-/// one on AVX2.
+/// segment of sixteen rows. Four stripes are taken in a loop of their own: by twos in registers of 64
+/// bytes, one by one in those of 32.
 #[test]
 fn an_iteration_is_one_or_four_pairs_or_segments() {
     every_loop(|variant, _, facts| {
@@ -52,8 +45,8 @@ fn an_iteration_is_one_or_four_pairs_or_segments() {
             (_, Isa::Scalar) => 2,
             _ => 128,
         };
-        let units = match (variant.unroll, variant.layout, variant.isa) {
-            (Unroll::U1, ..) | (_, Layout::Rows16, Isa::Avx2) => 1,
+        let units = match (variant.unroll, variant.layout, variant.isa.vector_bytes()) {
+            (Unroll::U1, ..) | (_, Layout::Rows16, 32) => 1,
             (_, Layout::Rows16, _) => 2,
             (Unroll::U4, ..) => 4,
         };

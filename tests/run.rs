@@ -148,7 +148,11 @@ fn unknown_names_are_refused_at_their_place() {
         &["unknown axis `unpak`", "layout, unpack", "did you mean `unpack`?"],
     );
     refused("\"lut\"", "\"lutt\"", &["unknown unpack `lutt`", "valid: branch, select, lut", "did you mean `lut`?"]);
-    refused("unpack = \"lut\"", "isa = \"wide\"", &["unknown isa `wide`", "scalar, avx2, avx512, widest"]);
+    refused(
+        "unpack = \"lut\"",
+        "isa = \"wide\"",
+        &["unknown isa `wide`", "scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512, widest"],
+    );
     refused("from = \"base\"", "from = \"bass\"", &["unknown arm `bass`; valid: base", "did you mean `base`?"]);
     refused("from", "workloads = [\"tinny\"]\nfrom", &["unknown workload `tinny`; valid: tiny", "did you mean"]);
     let shape = "shape = \"llama70b-tp9\"";
@@ -189,7 +193,7 @@ fn values_of_wrong_types_or_sizes_are_refused_at_their_place() {
     refused("quick_blocks = 2", "quick_blocks = 1", &["quick_blocks is 1; valid: at least 2"]);
     refused("margin = 0.01", "margin = nan", &["margin is NaN; valid"]);
     refused("seed = 1", "seed = -1", &["-1"]);
-    refused("threads = 1", "threads = 0", &["threads is 0; valid: 1 to 1024, or \"all\""]);
+    refused("threads = 1", "threads = 0", &["threads is 0; valid: 1 to 1024, \"all\", or \"each\""]);
     refused("threads = 1", "threads = \"some\"", &["threads is \"some\"; valid"]);
     refused("threads = 1", "threads = 1.5", &["a number of threads, or \"all\""]);
     refused("tokens = 2", "tokens = 0", &["tokens is 0; valid: at least 1"]);

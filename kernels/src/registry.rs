@@ -2,16 +2,16 @@
 //!
 //! The functions of `Registry` form a staircase: each is one axis with its values in plain sight,
 //! and calls the next. A new format or layout is a line in `all`, a new strategy a line in
-//! `Registry::stored`, a new instruction set a line in `Registry::vector` and `Registry::striped`.
+//! `Registry::stored`. Vector instruction sets are those of `isa::visit_all`.
 
-use std::sync::LazyLock;
+use std::{marker::PhantomData, sync::LazyLock};
 
 use crate::{
     block::Block,
     error::Missing,
     format::{PairFormat, W3, W3p5, W4},
     gemv::Blocking,
-    isa::{Isa, Vector, rows, scalar, stripes},
+    isa::{self, Isa, Vector, Visit, rows, scalar, stripes},
     layout::{BytePerPair, Dense, Layout, PairLayout},
     unpack::{BitParallel, Branch, Lut, ScalarUnpack, Select, Unpack, VectorUnpack},
     variant::{Unroll, Variant},
@@ -45,11 +45,7 @@ impl Registry {
     }
 
     fn vector<F: PairFormat, L: PairLayout, U: VectorUnpack>(&mut self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            self.on::<F, L, U, crate::isa::avx2::Avx2>();
-            self.on::<F, L, U, crate::isa::avx512::Avx512>();
-        }
+        isa::visit_all(&mut OnEach { registry: self, point: PhantomData::<(F, L, U)> });
     }
 
     fn on<F: PairFormat, L: PairLayout, U: VectorUnpack, V: Vector>(&mut self) {
@@ -61,11 +57,7 @@ impl Registry {
     fn striped<F: PairFormat>(&mut self) {
         let point = Self::striped_point::<F>(Isa::Scalar);
         self.push(point(Unroll::U1), scalar::stripes::<F, false>, scalar::stripes::<F, true>);
-        #[cfg(target_arch = "x86_64")]
-        {
-            self.stripes_on::<F, crate::isa::avx2::Avx2>();
-            self.stripes_on::<F, crate::isa::avx512::Avx512>();
-        }
+        isa::visit_all(&mut OnEach { registry: self, point: PhantomData::<F> });
     }
 
     fn stripes_on<F: PairFormat, V: Vector>(&mut self) {
@@ -89,6 +81,24 @@ impl Registry {
 
 /// Kernels being collected.
 struct Registry(Vec<Kernel>);
+
+/// Registers a point, layout and strategy or a format in `rows16`, on each vector instruction set.
+struct OnEach<'a, P> {
+    registry: &'a mut Registry,
+    point: PhantomData<P>,
+}
+
+impl<F: PairFormat, L: PairLayout, U: VectorUnpack> Visit for OnEach<'_, (F, L, U)> {
+    fn visit<V: Vector>(&mut self) {
+        self.registry.on::<F, L, U, V>();
+    }
+}
+
+impl<F: PairFormat> Visit for OnEach<'_, F> {
+    fn visit<V: Vector>(&mut self) {
+        self.registry.stripes_on::<F, V>();
+    }
+}
 
 static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
     let mut registry = Registry(Vec::new());
@@ -174,7 +184,7 @@ mod tests {
     fn the_registry_holds_exactly_the_feasible_points() {
         let feasible: Vec<Variant> = Variant::product().filter(|v| v.infeasible().is_none()).collect();
         let mut registered: Vec<Variant> = kernels().iter().map(|k| k.variant).collect();
-        assert_eq!(registered.len(), 95);
+        assert_eq!(registered.len(), 185);
         registered.dedup();
         let mut expected = feasible;
         expected.sort();

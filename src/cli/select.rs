@@ -186,7 +186,11 @@ mod tests {
         let Err(SelectError::Axis { help, .. }) = select(&["unpak=lut"]) else { panic!("`unpak` was accepted") };
         assert!(help.starts_with("did you mean `unpack`? axes: format, layout"), "{help}");
         let Err(SelectError::Level { help, .. }) = select(&["isa=avx3,scalar"]) else { panic!("`avx3` was accepted") };
-        assert!(help.contains("did you mean `avx2`?") && help.contains("scalar, avx2, avx512"), "{help}");
+        assert!(
+            help.contains("did you mean `avx2`?")
+                && help.contains("scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512"),
+            "{help}"
+        );
         assert!(matches!(select(&["isa="]), Err(SelectError::Level { .. })));
     }
 

@@ -70,10 +70,6 @@ fn peaks(quantity: Quantity, run: Run, sets: &[Isa], counts: &[usize], effort: &
 
 /// What the loop consists of.
 fn instructions(quantity: Quantity, isa: Isa) -> String {
-    let instructions = match (quantity, isa) {
-        (Quantity::F32Fma, _) => "vfmadd",
-        (_, Isa::Avx512) => "vpdpbusd",
-        _ => "vpmaddubsw + vpaddw, widened after eight by vpmaddwd + vpaddd,",
-    };
+    let instructions = if quantity == Quantity::F32Fma { "vfmadd" } else { isa.dot_product() };
     format!("{instructions} on {} bits, 12 accumulators, no memory", 8 * isa.vector_bytes())
 }

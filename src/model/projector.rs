@@ -59,7 +59,7 @@ impl BoundLinear {
             return Err(Error::NoKernel { variant, reason });
         };
         let kernel = kernel.bind().map_err(|missing| Error::Isa { variant, missing })?;
-        Ok(Self::Quantized(kernel, Arc::clone(matrix)))
+        Ok(Self::Quantized(kernel.with_blocking(execution.blocking), Arc::clone(matrix)))
     }
 }
 

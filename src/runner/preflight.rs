@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 use septet_kernels::{
-    Format, Granularity, Isa, Layout, Prefetch, Unpack, Unroll, Variant,
+    Blocking, Format, Granularity, Isa, Layout, Prefetch, Unpack, Unroll, Variant,
     check::{self, Cases, Outcome},
     gemm::{self, check::GemmCases},
     registry,
@@ -134,6 +134,7 @@ fn reference_of(arm: &Arm) -> Arm {
         unroll: Unroll::U1,
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
+        blocking: Blocking::Full,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,

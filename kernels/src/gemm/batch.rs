@@ -10,7 +10,7 @@ use crate::{
     layout::VECTOR_PAIRS,
 };
 
-/// Columns that lie together: a register tile of AVX-512, three of AVX2.
+/// Columns that lie together: the widest register tile, and a multiple of every other.
 pub(crate) const BLOCK: usize = 12;
 
 /// Bytes of a step: four values of each column of a block.

@@ -1,7 +1,7 @@
 //! Is a GEMM kernel right? Every column against the reference, bit for bit.
 //!
 //! The matrices and the first column are those of the [check of GEMV](crate::check), extremes
-//! included. Numbers of columns straddle the register tiles of 4 and 12 and, for one matrix, the chunk
+//! included. Numbers of columns straddle the register tiles of 4, 6 and 12 and, for one matrix, the chunk
 //! of 132; shares of a product begin and end within a tile.
 
 use super::{BLOCK, BoundKernel, CHUNK, GemmJob, Kernel, Variant};
@@ -15,7 +15,7 @@ use crate::{
     reference,
 };
 
-/// Numbers of columns: around the tiles of AVX2 and AVX-512, and two blocks and a half.
+/// Numbers of columns: around the tiles of every instruction set, and two blocks and a half.
 pub const COLUMNS: &[usize] = &[1, 2, 3, 4, 5, 11, 12, 13, 31];
 
 /// Columns that differ; the others repeat them. Coprime to every tile, so that no two columns that a

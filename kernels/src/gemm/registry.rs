@@ -7,7 +7,7 @@
 //! The other axes of GEMV have no second value here: panels are made from `rows16`, once for all
 //! columns, so that neither the way to unpack nor prefetches can be seen in its time.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::{fmt, marker::PhantomData, str::FromStr, sync::LazyLock};
 
 use thiserror::Error;
 
@@ -15,7 +15,10 @@ use super::Tile;
 use crate::{
     error::Missing,
     format::{Format, PairFormat, W3, W3p5, W4},
-    isa::{Isa, scalar, tile::Workspace},
+    isa::{
+        self, Isa, Vector, Visit, scalar,
+        tile::{self, Workspace},
+    },
     layout::Layout,
     level::{Level, UnknownLevel},
 };
@@ -33,13 +36,20 @@ static KERNELS: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
 });
 
 fn compiled<F: PairFormat>(kernels: &mut Vec<Kernel>) {
-    let mut push = |isa, tile| kernels.push(Kernel { variant: Variant { format: F::FORMAT, isa }, tile });
-    push(Isa::Scalar, scalar::tile::<F>);
-    #[cfg(target_arch = "x86_64")]
-    {
-        use crate::isa::{avx2::Avx2, avx512::Avx512, tile::tile};
-        push(Isa::Avx2, tile::<F, Avx2>);
-        push(Isa::Avx512, tile::<F, Avx512>);
+    kernels.push(Kernel { variant: Variant { format: F::FORMAT, isa: Isa::Scalar }, tile: scalar::tile::<F> });
+    isa::visit_all(&mut OnEach { kernels, format: PhantomData::<F> });
+}
+
+/// Registers the kernels of a format, one for each vector instruction set.
+struct OnEach<'a, F> {
+    kernels: &'a mut Vec<Kernel>,
+    format: PhantomData<F>,
+}
+
+impl<F: PairFormat> Visit for OnEach<'_, F> {
+    fn visit<V: Vector>(&mut self) {
+        let variant = Variant { format: F::FORMAT, isa: V::ISA };
+        self.kernels.push(Kernel { variant, tile: tile::tile::<F, V> });
     }
 }
 
@@ -160,7 +170,7 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     fn the_registry_holds_every_variant() {
         let registered: Vec<Variant> = kernels().iter().map(|kernel| kernel.variant).collect();
-        assert_eq!(registered.len(), 9);
+        assert_eq!(registered.len(), 18);
         assert_eq!(registered, Variant::product().collect::<Vec<_>>());
         assert!(registered.iter().all(|&variant| find(variant).is_some()));
     }

@@ -20,9 +20,15 @@ use crate::{
 };
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
+mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bw;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 mod panel;
 pub(crate) mod peak;
 pub(crate) mod portable;
@@ -32,7 +38,9 @@ pub(crate) mod scalar;
 pub(crate) mod stripes;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod ymm;
+#[cfg(target_arch = "x86_64")]
+mod zmm;
 
 /// An instruction set as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,43 +49,126 @@ pub enum Isa {
     Scalar,
     /// 32 bytes: AVX2 with `vpmaddubsw`.
     Avx2,
+    /// 32 bytes: AVX2 with the `vpdpbusd` of AVX-VNNI.
+    AvxVnni,
+    /// 64 bytes: AVX-512 without VNNI and VBMI.
+    Avx512Bw,
+    /// 64 bytes: AVX-512 with VNNI, without VBMI.
+    Avx512Vnni,
     /// 64 bytes: AVX-512 with VNNI and VBMI.
     Avx512,
 }
 
+/// The vector instruction sets of the build target, each visited once. Registries, detection and
+/// dispatch follow this list: a new set is a line in it.
+pub(crate) fn visit_all(visit: &mut impl Visit) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        visit.visit::<ymm::Ymm<avx2::Avx2>>();
+        visit.visit::<ymm::Ymm<avxvnni::AvxVnni>>();
+        visit.visit::<zmm::Zmm<avx512bw::Avx512Bw>>();
+        visit.visit::<zmm::Zmm<avx512vnni::Avx512Vnni>>();
+        visit.visit::<zmm::Zmm<avx512::Avx512>>();
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = visit;
+}
+
+/// What is done with an instruction set.
+pub(crate) trait Visit {
+    /// Does it with that of `V`.
+    fn visit<V: Vector>(&mut self);
+}
+
+/// What listings say of an instruction set.
+struct Facts {
+    name: &'static str,
+    about: &'static str,
+    needs: &'static str,
+    vector_bytes: usize,
+    dot: &'static str,
+}
+
 impl Isa {
+    const fn facts(self) -> Facts {
+        match self {
+            Self::Scalar => Facts {
+                name: "scalar",
+                about: "one weight at a time, no intrinsics",
+                needs: "nothing beyond the build target",
+                vector_bytes: 0,
+                dot: "imul",
+            },
+            Self::Avx2 => Facts {
+                name: "avx2",
+                about: "32-byte vectors, vpmaddubsw",
+                needs: "avx2, f16c and fma",
+                vector_bytes: 32,
+                dot: "vpmaddubsw + vpaddw, widened after eight by vpmaddwd + vpaddd,",
+            },
+            Self::AvxVnni => Facts {
+                name: "avxvnni",
+                about: "32-byte vectors, VNNI dot products",
+                needs: "avx2, f16c, fma and avxvnni",
+                vector_bytes: 32,
+                dot: "vpdpbusd",
+            },
+            Self::Avx512Bw => Facts {
+                name: "avx512bw",
+                about: "64-byte vectors, vpmaddubsw",
+                needs: "avx512f, avx512bw and avx512vl",
+                vector_bytes: 64,
+                dot: "vpmaddubsw + vpaddw, widened after eight by vpmaddwd + vpaddd,",
+            },
+            Self::Avx512Vnni => Facts {
+                name: "avx512vnni",
+                about: "64-byte vectors, VNNI dot products",
+                needs: "avx512f, avx512bw, avx512vl and avx512vnni",
+                vector_bytes: 64,
+                dot: "vpdpbusd",
+            },
+            Self::Avx512 => Facts {
+                name: "avx512",
+                about: "64-byte vectors, VNNI dot products, VBMI byte permutes",
+                needs: "avx512f, avx512bw, avx512vl, avx512vbmi and avx512vnni",
+                vector_bytes: 64,
+                dot: "vpdpbusd",
+            },
+        }
+    }
+
     /// CPU features that the kernels of this instruction set use.
     pub const fn needs(self) -> &'static str {
-        match self {
-            Self::Scalar => "nothing beyond the build target",
-            Self::Avx2 => "avx2, f16c and fma",
-            Self::Avx512 => "avx512f, avx512bw, avx512vl, avx512vbmi and avx512vnni",
-        }
+        self.facts().needs
     }
 
     /// Bytes of a vector; none for the scalar set.
     pub const fn vector_bytes(self) -> usize {
-        match self {
-            Self::Scalar => 0,
-            Self::Avx2 => 32,
-            Self::Avx512 => 64,
-        }
+        self.facts().vector_bytes
+    }
+
+    /// Instructions that multiply bytes and add the products.
+    pub const fn dot_product(self) -> &'static str {
+        self.facts().dot
     }
 
     /// Whether this CPU has the features.
     pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        let (avx2, avx512) = (avx2::Avx2::detect().is_some(), avx512::Avx512::detect().is_some());
-        #[cfg(not(target_arch = "x86_64"))]
-        let (avx2, avx512) = (false, false);
-        match self {
-            Self::Scalar => true,
-            Self::Avx2 => avx2,
-            Self::Avx512 => avx512,
+        struct Detect {
+            isa: Isa,
+            available: bool,
         }
+        impl Visit for Detect {
+            fn visit<V: Vector>(&mut self) {
+                self.available |= V::ISA == self.isa && V::detect().is_some();
+            }
+        }
+        let mut detect = Detect { isa: self, available: self == Self::Scalar };
+        visit_all(&mut detect);
+        detect.available
     }
 
-    /// The widest instruction set of this CPU, looked for once.
+    /// The last instruction set of [`Level::ALL`] that this CPU has, looked for once.
     pub fn best() -> Self {
         static BEST: LazyLock<Isa> =
             LazyLock::new(|| Isa::ALL.iter().copied().rev().find(|isa| isa.is_available()).unwrap_or(Isa::Scalar));
@@ -87,22 +178,15 @@ impl Isa {
 
 impl Level for Isa {
     const AXIS: &'static str = "isa";
-    const ALL: &'static [Self] = &[Self::Scalar, Self::Avx2, Self::Avx512];
+    const ALL: &'static [Self] =
+        &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Bw, Self::Avx512Vnni, Self::Avx512];
 
     fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-        }
+        self.facts().name
     }
 
     fn about(self) -> &'static str {
-        match self {
-            Self::Scalar => "one weight at a time, no intrinsics",
-            Self::Avx2 => "32-byte vectors, vpmaddubsw",
-            Self::Avx512 => "64-byte vectors, VNNI dot products, VBMI byte permutes",
-        }
+        self.facts().about
     }
 }
 
@@ -121,9 +205,9 @@ impl FromStr for Isa {
 
 /// Code to run inside an instruction set's `target_feature` function. `run` must be
 /// `#[inline(always)]`, or its vector operations become calls.
-pub trait Body<V> {
+pub trait Body {
     /// Runs with the features of `V` enabled.
-    fn run(self, v: V);
+    fn run<V: Vector>(self, v: V);
 }
 
 /// Vector operations of one instruction set.
@@ -150,7 +234,7 @@ pub trait Vector: Copy + 'static {
     /// A value, if this CPU has the instructions.
     fn detect() -> Option<Self>;
     /// Runs `body` with the instructions enabled.
-    fn enter<B: Body<Self>>(self, body: B);
+    fn enter<B: Body>(self, body: B);
 
     /// `LANES` bytes from `at`.
     ///
@@ -158,7 +242,7 @@ pub trait Vector: Copy + 'static {
     /// `LANES` bytes from `at` are readable.
     unsafe fn load(self, at: *const i8) -> Self::Bytes;
     /// `LANES` pair codes of `stride` bits (6, 7 or 8) from `at`, one in each byte, with foreign
-    /// bits above the code. `vpermb` + `vpmultishiftqb`, or `vpshufb` + `vpmullw`.
+    /// bits above the code. `vpermb` + `vpmultishiftqb`, or `vpshufb` + shifts.
     ///
     /// # Safety
     /// `LANES` bytes from `at` are readable.
@@ -288,37 +372,22 @@ pub(crate) fn read_all(isa: Isa, bytes: &[u8], way: ReadWay) {
 }
 
 /// Runs `body` with the vectors of `isa`. False where there are none: `body` has not run.
-pub(crate) fn enter_vectors<B>(isa: Isa, body: B) -> bool
-where
-    B: VectorBody,
-{
-    #[cfg(target_arch = "x86_64")]
-    match isa {
-        Isa::Avx512 => {
-            if let Some(v) = avx512::Avx512::detect() {
-                v.enter(body);
-                return true;
-            }
-        }
-        Isa::Avx2 => {
-            if let Some(v) = avx2::Avx2::detect() {
-                v.enter(body);
-                return true;
-            }
-        }
-        Isa::Scalar => {}
+pub(crate) fn enter_vectors(isa: Isa, body: impl Body) -> bool {
+    struct Enter<B> {
+        isa: Isa,
+        body: Option<B>,
     }
-    let _ = (isa, body);
-    false
+    impl<B: Body> Visit for Enter<B> {
+        fn visit<V: Vector>(&mut self) {
+            if V::ISA == self.isa
+                && let Some(v) = V::detect()
+                && let Some(body) = self.body.take()
+            {
+                v.enter(body);
+            }
+        }
+    }
+    let mut enter = Enter { isa, body: Some(body) };
+    visit_all(&mut enter);
+    enter.body.is_none()
 }
-
-/// Code that runs in every vector instruction set of the build target.
-#[cfg(target_arch = "x86_64")]
-pub(crate) trait VectorBody: Body<avx2::Avx2> + Body<avx512::Avx512> {}
-#[cfg(target_arch = "x86_64")]
-impl<B: Body<avx2::Avx2> + Body<avx512::Avx512>> VectorBody for B {}
-/// Code that would run in vector instruction sets: this build target has none.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) trait VectorBody {}
-#[cfg(not(target_arch = "x86_64"))]
-impl<B> VectorBody for B {}

@@ -17,9 +17,9 @@ pub(crate) struct Dots {
     pub(crate) iterations: u64,
 }
 
-impl<V: Vector> Body<V> for Dots {
+impl Body for Dots {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         opaque(sum_of_dots(v, self.iterations));
     }
 }
@@ -75,9 +75,9 @@ pub(crate) struct MultiplyAdds {
     pub(crate) iterations: u64,
 }
 
-impl<V: Vector> Body<V> for MultiplyAdds {
+impl Body for MultiplyAdds {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         let mut sums = [v.splat_f32(0.0); ACCUMULATORS];
         for (lane, sum) in sums.iter_mut().enumerate() {
             // A start that the optimizer knows may be a fixed point, whose loop it leaves out.
@@ -109,9 +109,9 @@ mod tests {
         sum: &'a mut i32,
     }
 
-    impl<V: Vector> Body<V> for Sum<'_> {
+    impl Body for Sum<'_> {
         #[inline(always)]
-        fn run(self, v: V) {
+        fn run<V: Vector>(self, v: V) {
             *self.sum = sum_of_dots(v, self.iterations);
         }
     }

@@ -17,9 +17,9 @@ pub(crate) trait Portable {
 /// Portable code as the body of an instruction set's entry.
 struct AtWidth<'a, P>(&'a mut P);
 
-impl<P: Portable, V: Vector> Body<V> for AtWidth<'_, P> {
+impl<P: Portable> Body for AtWidth<'_, P> {
     #[inline(always)]
-    fn run(self, _: V) {
+    fn run<V: Vector>(self, _: V) {
         self.0.run();
     }
 }

@@ -18,9 +18,9 @@ pub(crate) struct Read<'a> {
     pub(crate) way: ReadWay,
 }
 
-impl<V: Vector> Body<V> for Read<'_> {
+impl Body for Read<'_> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         match self.way {
             ReadWay::Plain => read::<V, 1, STEP, false>(v, self.bytes),
             ReadWay::Streams => read::<V, STREAMS, LINE, false>(v, self.bytes),

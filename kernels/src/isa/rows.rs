@@ -62,15 +62,14 @@ struct Rows<'a, 'b, F, L, U, const UNROLL: usize, const PREFETCH: bool> {
     point: core::marker::PhantomData<(F, L, U)>,
 }
 
-impl<F, L, U, V, const UNROLL: usize, const PREFETCH: bool> Body<V> for Rows<'_, '_, F, L, U, UNROLL, PREFETCH>
+impl<F, L, U, const UNROLL: usize, const PREFETCH: bool> Body for Rows<'_, '_, F, L, U, UNROLL, PREFETCH>
 where
     F: PairFormat,
     L: PairLayout,
     U: VectorUnpack,
-    V: Vector,
 {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         // A segment that exceeds the vector takes two steps, so that the loop over steps vanishes.
         if V::LANES < HALF && self.block.pairs() > V::LANES {
             row_products::<F, L, U, V, UNROLL, 2, PREFETCH>(v, self.block);

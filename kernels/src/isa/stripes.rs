@@ -25,9 +25,9 @@
 //! 2. *Codes hide in the top bits of others.* A unit's last code vector is collected on the way: what
 //!    there is of it moves down, the top bits of the next stored vector come on top (a shift and a
 //!    `vpternlogd`). One mask serves all vectors; a mask for each would not fit the registers.
-//! 3. *A vector may be narrower than a stripe.* AVX2 takes a segment twice, once for each eight rows:
-//!    the segment is in L1 by then. Its 16-bit sums are widened only when the next product could
-//!    overflow them (`Sum`).
+//! 3. *A vector may be narrower than a stripe.* Registers of 32 bytes take a segment twice, once for
+//!    each eight rows: the segment is in L1 by then. Where sums have 16 bits, they are widened only when
+//!    the next product could overflow them (`Sum`).
 //! 4. *Several stripes at a time* share the broadcasts, and each is a stream of its own: hardware
 //!    prefetchers that follow several streams fetch more at once. What this and the software prefetch
 //!    are worth stands in `results/roofline/reference/tables/matrices.md`.
@@ -67,11 +67,9 @@ struct Stripes<'a, 'b, F, const STRIPES: usize, const PREFETCH: bool> {
     format: core::marker::PhantomData<F>,
 }
 
-impl<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool> Body<V>
-    for Stripes<'_, '_, F, STRIPES, PREFETCH>
-{
+impl<F: PairFormat, const STRIPES: usize, const PREFETCH: bool> Body for Stripes<'_, '_, F, STRIPES, PREFETCH> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         // Code vectors of a segment of 128, 64 or 32 weights, as a constant: its loops vanish.
         match self.block.pairs() / VECTOR_PAIRS {
             16 => all_stripes::<F, V, 16, STRIPES, PREFETCH>(v, self.block),

@@ -40,9 +40,9 @@
 //!    second-level cache (5 % faster with 128 columns of 8192 × 8192); the next segment's codes
 //!    from memory, a few lines for each 12 columns, because all at once they would fill the line buffers
 //!    that activations wait for.
-//! 5. *AVX2 sums in 16 bits* and widens after eight steps, the last one at which no sum can
-//!    overflow: 8 · 2 · 15 · 127 < 2¹⁵. With sixteen registers its tiles are two vectors of rows, which
-//!    are sixteen rows, by four columns.
+//! 5. *Without VNNI sums have 16 bits* and are widened after eight steps, the last one at which no sum
+//!    can overflow: 8 · 2 · 15 · 127 < 2¹⁵. The sums of both widths share the registers: tiles are two
+//!    vectors of rows by four columns on AVX2 and by six on AVX-512.
 //!
 //! The integers cannot overflow: 128 products of at most 15 · 127 beside a start of at most
 //! 8 · 128 · 127 are below 2¹⁹.
@@ -103,9 +103,9 @@ struct Products<'a, 'b, F> {
     format: core::marker::PhantomData<F>,
 }
 
-impl<F: PairFormat, V: Vector> Body<V> for Products<'_, '_, F> {
+impl<F: PairFormat> Body for Products<'_, '_, F> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         let Self { tile, workspace: Workspace { panel, sums: Sums(sums) }, .. } = self;
         let columns = tile.columns();
         for first in (0..tile.stripes()).step_by(STRIPES) {
@@ -131,9 +131,9 @@ struct Multiply<'a, 'b> {
     segment: usize,
 }
 
-impl<V: Vector> Body<V> for Multiply<'_, '_> {
+impl Body for Multiply<'_, '_> {
     #[inline(always)]
-    fn run(self, v: V) {
+    fn run<V: Vector>(self, v: V) {
         all_columns(v, self.tile, self.panel, self.sums, self.first, self.segment);
     }
 }
