@@ -32,7 +32,7 @@ const MAX_SIDE: usize = 65_537;
 /// Most columns of a product, exclusive.
 const MAX_COLUMNS: usize = 1025;
 
-/// Fewest bytes of a matrix's copies in memory: kernels are held to a few percent of the read bandwidth
+/// Fewest bytes of a matrix's copies in memory, unless the file says otherwise: kernels are held to a few percent of the read bandwidth
 /// there, and what other programs leave of a shared cache is unknown.
 const ROTATION: usize = 1 << 30;
 
@@ -220,7 +220,7 @@ fn source(
     options: &Options<'_>,
 ) -> Result<(Source, Residency, &'static str), SpecError> {
     let name = workload.name.get_ref();
-    let WorkloadSpec { model, prompt, shape, layers, prompt_tokens, matrix, residency, .. } = workload;
+    let WorkloadSpec { model, prompt, shape, layers, prompt_tokens, matrix, residency, rotation_mib, .. } = workload;
     let idle = |key: Option<Range<usize>>, what: &str, owner: &str| {
         let message = format!("`{what}` means nothing without a `{owner}`, and workload `{name}` has none");
         key.map_or(Ok(()), |span| Err(spec.error(span, message, None)))
@@ -234,6 +234,7 @@ fn source(
     }
     if matrix.is_none() {
         idle(residency.as_ref().map(Spanned::span), "residency", "matrix")?;
+        idle(rotation_mib.as_ref().map(Spanned::span), "rotation_mib", "matrix")?;
     }
     let seed = spec.file.protocol.seed;
     match (model, shape, matrix) {
@@ -269,7 +270,11 @@ fn source(
             })?;
             let (rows, cols) = (*rows.get_ref(), *cols.get_ref());
             let residency = residency.as_ref().map_or(Residency::Dram, |residency| *residency.get_ref());
-            let copies = if residency == Residency::Dram { (options.copies)(rows * cols, ROTATION) } else { 1 };
+            let rotation = rotation_mib.as_ref().map_or(Ok(ROTATION), |mib| {
+                check_range(spec, mib, 1..1_048_577, "rotation_mib")?;
+                Ok(*mib.get_ref() << 20)
+            })?;
+            let copies = if residency == Residency::Dram { (options.copies)(rows * cols, rotation) } else { 1 };
             Ok((Source::Matrix { rows, cols, columns, copies, seed }, residency, "product"))
         }
         _ => {

@@ -147,7 +147,7 @@ impl Workload {
             Source::Shape { .. } | Source::Trained { .. } => return None,
         }
         if arm.prefill == Prefill::Batch && self.source.columns() == 1 {
-            Some("one column alone is no batch")
+            Some("a matrix alone with one column has no batch")
         } else if arm.regions == Regions::Joined {
             Some("a matrix alone is one region of the threads")
         } else if arm.format == ArmFormat::Mixed {

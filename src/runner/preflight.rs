@@ -24,7 +24,7 @@ use crate::{
         Decoder, Execution,
         perplexity::{self, Evaluation},
     },
-    plan::{Plan, Source, Workload},
+    plan::{Plan, Residency, Source, Workload},
     pool::ThreadPool,
     record::{CellFacts, Quality},
 };
@@ -111,7 +111,7 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
                 bytes_per_unit: (bytes / units) as u64,
                 prompt_tokens: prompt.map(|prompt| prompt.tokens as u32),
                 output_sha256: output_sha256(expected),
-                warm_up: enough > 1.0,
+                warm_up: enough > 1.0 || workload.residency == Residency::Dram,
                 repetitions: enough.ceil().clamp(1.0, f64::from(workload.repetitions)) as u32,
                 quality: Quality { bit_equal: arm.peer.is_none().then_some(bit_equal), ..measured },
             };

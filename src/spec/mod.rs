@@ -85,6 +85,8 @@ pub struct WorkloadSpec {
     pub matrix: Option<Spanned<MatrixSpec>>,
     /// Where the weights of a matrix lie while it is multiplied; `dram` when absent.
     pub residency: Option<Spanned<Residency>>,
+    /// Fewest MiB of the distinct copies of a matrix in memory; 1024 when absent.
+    pub rotation_mib: Option<Spanned<usize>>,
     pub threads: Spanned<Threads>,
     pub repetitions: Spanned<u32>,
     pub tokens: Spanned<u32>,

@@ -19,7 +19,7 @@ use crate::{
 pub struct Columns {
     pool: Arc<ThreadPool>,
     copies: Vec<Arc<PackedMatrix>>,
-    /// Products so far.
+    /// Products of this repetition so far.
     products: usize,
     /// (columns) of (cols)
     xs: Vec<Vec<f32>>,
@@ -121,6 +121,7 @@ impl Columns {
 
 impl Run for Columns {
     fn rewind(&mut self) {
+        self.products = 0;
         self.kernel_ns = 0;
     }
 

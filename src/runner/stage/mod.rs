@@ -261,7 +261,9 @@ impl Stage {
                 Box::new(Pipeline::new(decoder, prompt.clone()))
             }
             &Weights::Matrix { ref matrices, ref peers, seed } => {
-                go_on_behind(self.tokens);
+                // Each repetition reads the copies of the warm-up again, which a host may have taken away since
+                // they were made; the next arm begins behind them.
+                self.next_copy.set(first + self.tokens);
                 let columns = self.source.columns();
                 if arm.peer.is_some() {
                     Box::new(PeerProduct::new(of_peer(peers, arm), first, columns, self.pool.threads(), seed)?)

@@ -32,7 +32,9 @@ pub fn weights(peer: Peer, rows: usize, cols: usize, copies: usize, seed: u64) -
 pub struct PeerProduct {
     product: Product,
     copies: usize,
-    /// Products so far, and those that came before this arm.
+    /// The copy that each repetition begins with.
+    first: usize,
+    /// Products of this repetition so far.
     products: usize,
     /// (columns, cols)
     x: Vec<f32>,
@@ -59,7 +61,8 @@ impl PeerProduct {
         Ok(Self {
             product: Product::new(weights, columns, &threads)?,
             copies: weights.copies(),
-            products: first,
+            first,
+            products: 0,
             x: (0..columns * weights.cols()).map(|_| random.normal_f32()).collect(),
             out: vec![0.0; columns * weights.rows()],
             kernel_ns: 0,
@@ -69,11 +72,12 @@ impl PeerProduct {
 
 impl Run for PeerProduct {
     fn rewind(&mut self) {
+        self.products = 0;
         self.kernel_ns = 0;
     }
 
     fn token(&mut self) -> Result<u64, RunError> {
-        let copy = self.products % self.copies;
+        let copy = (self.first + self.products) % self.copies;
         self.products += 1;
         let clock = Instant::now();
         self.product.run(copy, &self.x, &mut self.out)?;

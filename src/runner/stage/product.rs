@@ -16,7 +16,7 @@ pub struct Product {
     /// Quantizes the vector for each product, outside of the kernel's time.
     projector: Projector,
     copies: Vec<BoundLinear>,
-    /// Products so far.
+    /// Products of this repetition so far.
     products: usize,
     /// (cols)
     x: Vec<f32>,
@@ -45,6 +45,7 @@ impl Product {
 
 impl Run for Product {
     fn rewind(&mut self) {
+        self.products = 0;
         self.projector.take_spans();
     }
 
