@@ -195,7 +195,7 @@ fn values_of_wrong_types_or_sizes_are_refused_at_their_place() {
     refused("seed = 1", "seed = -1", &["-1"]);
     refused("threads = 1", "threads = 0", &["threads is 0; valid: 1 to 1024, \"all\", or \"each\""]);
     refused("threads = 1", "threads = \"some\"", &["threads is \"some\"; valid"]);
-    refused("threads = 1", "threads = 1.5", &["a number of threads, or \"all\""]);
+    refused("threads = 1", "threads = 1.5", &["a number of threads, \"all\", or \"each\""]);
     refused("tokens = 2", "tokens = 0", &["tokens is 0; valid: at least 1"]);
     refused("tokens = 2\n", "", &["missing field `tokens`"]);
     refused("name = \"small\"", "name = \"Small One\"", &["`Small One` is not a name"]);
@@ -479,7 +479,8 @@ fn a_crash_in_a_cell_leaves_the_others_and_is_partial() {
         let names: Vec<String> = names.collect();
         names.len() > 2 && names.iter().any(|name| name == "worker-1\n")
     });
-    sleep(Duration::from_millis(50));
+    // The way to read the roof is chosen first.
+    sleep(Duration::from_millis(400));
     signal("-ABRT", block);
     let output = run.wait_with_output().unwrap();
     let err = stderr(&output);
