@@ -151,7 +151,7 @@ fn unknown_names_are_refused_at_their_place() {
     refused(
         "unpack = \"lut\"",
         "isa = \"wide\"",
-        &["unknown isa `wide`", "scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512, widest"],
+        &["unknown isa `wide`", "scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512, neon, widest"],
     );
     refused("from = \"base\"", "from = \"bass\"", &["unknown arm `bass`; valid: base", "did you mean `base`?"]);
     refused("from", "workloads = [\"tinny\"]\nfrom", &["unknown workload `tinny`; valid: tiny", "did you mean"]);
@@ -170,7 +170,7 @@ fn contradictions_are_refused_at_their_place() {
     refused("[[design.step]]\nset = { unpack = \"lut\" }", "", &["a design needs steps"]);
     refused("\"cumulative\"", "\"null\"", &["a null check has no steps"]);
     refused("from", "workloads = []\nfrom", &["an empty list of workloads"]);
-    refused("[arm.base]", "[arm.base]\nisa = \"avx2\"", &["arm `base` cannot exist"]);
+    refused("[arm.base]", "[arm.base]\nisa = \"widest\"", &["arm `base` cannot exist"]);
     refused("model = \"builtin\"", "model = \"builtin\"\nlayers = 2", &["`layers` means nothing without a `shape`"]);
     refused("tokens = 2", "tokens = 2\nprompt_tokens = 4", &["`prompt_tokens` means nothing without a `shape`"]);
     refused("model = \"builtin\"", "shape = \"llama2-7b\"", &["`prompt` means nothing without a `model`"]);

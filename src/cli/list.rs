@@ -87,7 +87,9 @@ impl Listing {
             KernelRow { name: kernel.variant.to_string(), unavailable }
         });
         let infeasible = Variant::product().filter(|variant| selection.holds(*variant)).filter_map(|variant| {
-            variant.infeasible().map(|reason| InfeasibleRow { name: variant.to_string(), reason })
+            let compiled = registry::find(variant).is_some();
+            let reason = variant.infeasible().or((!compiled).then_some("not compiled for this architecture"))?;
+            Some(InfeasibleRow { name: variant.to_string(), reason })
         });
         Self { axes: axes.collect(), kernels: kernels.chain(batched).collect(), infeasible: infeasible.collect() }
     }

@@ -188,7 +188,7 @@ mod tests {
         let Err(SelectError::Level { help, .. }) = select(&["isa=avx3,scalar"]) else { panic!("`avx3` was accepted") };
         assert!(
             help.contains("did you mean `avx2`?")
-                && help.contains("scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512"),
+                && help.contains("scalar, avx2, avxvnni, avx512bw, avx512vnni, avx512, neon"),
             "{help}"
         );
         assert!(matches!(select(&["isa="]), Err(SelectError::Level { .. })));

@@ -38,7 +38,7 @@ pub fn int8_on(sets: &[Isa], counts: &[usize], effort: &Effort) -> Vec<Ceiling> 
 
 fn peaks(quantity: Quantity, run: Run, sets: &[Isa], counts: &[usize], effort: &Effort) -> Vec<Ceiling> {
     if sets.is_empty() {
-        let remedy = "run on an x86-64 CPU with AVX2 and FMA or with AVX-512 VNNI";
+        let remedy = "run on an x86-64 CPU with AVX2 and FMA or with AVX-512, or on an AArch64 CPU with dotprod";
         return vec![Ceiling::unavailable(quantity, "vectors", 1, "this CPU has no vector kernels", remedy)];
     }
     let slice = effort.slice(2 * sets.len() * counts.len());
@@ -70,6 +70,6 @@ fn peaks(quantity: Quantity, run: Run, sets: &[Isa], counts: &[usize], effort: &
 
 /// What the loop consists of.
 fn instructions(quantity: Quantity, isa: Isa) -> String {
-    let instructions = if quantity == Quantity::F32Fma { "vfmadd" } else { isa.dot_product() };
+    let instructions = if quantity == Quantity::F32Fma { "fused multiply-adds" } else { isa.dot_product() };
     format!("{instructions} on {} bits, 12 accumulators, no memory", 8 * isa.vector_bytes())
 }

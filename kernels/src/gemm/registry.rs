@@ -167,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn the_registry_holds_every_variant() {
+        let sets = isa::compiled();
         let registered: Vec<Variant> = kernels().iter().map(|kernel| kernel.variant).collect();
-        assert_eq!(registered.len(), 18);
-        assert_eq!(registered, Variant::product().collect::<Vec<_>>());
+        assert_eq!(registered.len(), 3 * sets.len());
+        assert_eq!(registered, Variant::product().filter(|v| sets.contains(&v.isa)).collect::<Vec<_>>());
         assert!(registered.iter().all(|&variant| find(variant).is_some()));
     }
 }

@@ -5,14 +5,7 @@
 //! instructions: `detect` is the only way to one. Exactly one function of each instruction set,
 //! [`Vector::enter`], carries `#[target_feature]`; everything below it is `#[inline(always)]`.
 
-use std::{
-    fmt,
-    str::FromStr,
-    sync::{
-        LazyLock,
-        atomic::{Ordering, compiler_fence},
-    },
-};
+use std::{fmt, str::FromStr, sync::LazyLock};
 
 use crate::{
     level::{Level, UnknownLevel},
@@ -29,9 +22,12 @@ mod avx512bw;
 mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 mod avxvnni;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 mod panel;
 pub(crate) mod peak;
 pub(crate) mod portable;
+mod prefetch;
 mod read;
 pub(crate) mod rows;
 pub(crate) mod scalar;
@@ -41,6 +37,8 @@ pub(crate) mod tile;
 mod ymm;
 #[cfg(target_arch = "x86_64")]
 mod zmm;
+
+pub(crate) use prefetch::{prefetch, prefetch_second_here};
 
 /// An instruction set as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +55,8 @@ pub enum Isa {
     Avx512Vnni,
     /// 64 bytes: AVX-512 with VNNI and VBMI.
     Avx512,
+    /// 32 bytes in two registers: NEON with the `sdot` of Armv8.2.
+    Neon,
 }
 
 /// The vector instruction sets of the build target, each visited once. Registries, detection and
@@ -70,8 +70,24 @@ pub(crate) fn visit_all(visit: &mut impl Visit) {
         visit.visit::<zmm::Zmm<avx512vnni::Avx512Vnni>>();
         visit.visit::<zmm::Zmm<avx512::Avx512>>();
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    visit.visit::<neon::Neon>();
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
     let _ = visit;
+}
+
+/// The instruction sets of the build target, the scalar one first.
+#[cfg(test)]
+pub(crate) fn compiled() -> Vec<Isa> {
+    struct List(Vec<Isa>);
+    impl Visit for List {
+        fn visit<V: Vector>(&mut self) {
+            self.0.push(V::ISA);
+        }
+    }
+    let mut list = List(vec![Isa::Scalar]);
+    visit_all(&mut list);
+    list.0
 }
 
 /// What is done with an instruction set.
@@ -134,6 +150,13 @@ impl Isa {
                 vector_bytes: 64,
                 dot: "vpdpbusd",
             },
+            Self::Neon => Facts {
+                name: "neon",
+                about: "32-byte vectors in two registers of AArch64, sdot",
+                needs: "aarch64 with dotprod",
+                vector_bytes: 32,
+                dot: "two sdot",
+            },
         }
     }
 
@@ -179,7 +202,7 @@ impl Isa {
 impl Level for Isa {
     const AXIS: &'static str = "isa";
     const ALL: &'static [Self] =
-        &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Bw, Self::Avx512Vnni, Self::Avx512];
+        &[Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512Bw, Self::Avx512Vnni, Self::Avx512, Self::Neon];
 
     fn name(self) -> &'static str {
         self.facts().name
@@ -332,35 +355,6 @@ pub trait Vector: Copy + 'static {
     fn multiply_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// The bits of the lanes. No instruction.
     fn bits(self, x: Self::Floats) -> Self::Ints;
-}
-
-/// Asks for the cache line of `at`, which need not be readable: a hint cannot fault.
-#[inline(always)]
-pub(crate) fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: `prefetcht0` is part of the x86-64 baseline and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
-/// The same into the second-level cache only, and in this place: left alone, LLVM gathers the
-/// prefetches of a loop body behind its loads.
-#[inline(always)]
-pub(crate) fn prefetch_second_here(at: *const u8) {
-    compiler_fence(Ordering::SeqCst);
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: `prefetcht1` is part of the x86-64 baseline and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-    compiler_fence(Ordering::SeqCst);
 }
 
 /// Reads every byte of `bytes` with the vectors of `isa`, or with plain loads without one.

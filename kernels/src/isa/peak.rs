@@ -1,7 +1,7 @@
 //! How fast a core multiplies when nothing comes from memory: the other roof.
 //!
 //! A product of bytes is counted with what an exact sum of such products cannot do without. With
-//! `vpdpbusd` that is nothing. Without it `vpmaddubsw` leaves sums of two products in 16 bits, which
+//! `vpdpbusd` or `sdot` that is nothing. Without them `vpmaddubsw` leaves sums of two products in 16 bits, which
 //! have to be widened (`vpmaddwd` + `vpaddd`) before they overflow. The loop here widens as seldom as
 //! GEMM may, whose fields are as small as fields with one bias can be: no exact kernel multiplies
 //! faster. Kernels whose fields are larger, in place or unpacked for `dot`, widen more often.

@@ -22,7 +22,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn opaque(mut value: i32) -> i32 {
     // SAFETY: the block is empty: it reads and writes nothing but the register that it is given.
-    unsafe { core::arch::asm!("/* {0:e} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    unsafe { core::arch::asm!("/* {0:x} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
 

@@ -41,7 +41,8 @@ pub trait ScalarUnpack: 'static {
 /// A strategy on a vector of pair codes, one code in each byte.
 ///
 /// The byte products of AVX2 and AVX-512 multiply unsigned by signed bytes, so every strategy
-/// yields unsigned fields `(a + BIAS) << A_SHIFT` and `b + BIAS/B_STEP`.
+/// yields unsigned fields `(a + BIAS) << A_SHIFT` and `b + BIAS/B_STEP`. NEON multiplies signed bytes:
+/// its `MAX_FIELD` is the largest byte that is the same number in both readings.
 pub trait VectorUnpack: 'static {
     /// The strategy as a value.
     const UNPACK: Unpack;
