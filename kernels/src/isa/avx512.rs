@@ -4,7 +4,8 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Body, Isa, Vector,
+    Body, Isa,
+    avx512vnni::Avx512Vnni,
     zmm::{Set, Zmm},
 };
 
@@ -44,11 +45,7 @@ impl Set for Avx512 {
     const COLUMNS: usize = 12;
 
     fn detect() -> bool {
-        is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vbmi")
-            && is_x86_feature_detected!("avx512vnni")
+        Avx512Vnni::detect() && is_x86_feature_detected!("avx512vbmi")
     }
 
     unsafe fn enter<B: Body>(v: Zmm<Self>, body: B) {
@@ -76,25 +73,8 @@ impl Set for Avx512 {
     }
 
     #[inline(always)]
-    fn begin(v: Zmm<Self>, start: i32) -> (__m512i, __m512i) {
-        (v.zero(), v.fill(start))
-    }
-
-    #[inline(always)]
     unsafe fn dot(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         // SAFETY: the caller's obligation.
         unsafe { _mm512_dpbusd_epi32(acc, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_narrow(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
-        // SAFETY: the caller's obligation.
-        unsafe { Self::dot(acc, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(acc: __m512i, sums: __m512i) -> __m512i {
-        // SAFETY: the caller's obligation.
-        unsafe { _mm512_add_epi32(acc, sums) }
     }
 }

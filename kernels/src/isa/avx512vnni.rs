@@ -4,7 +4,7 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Body, Isa, Vector,
+    Body, Isa,
     avx512bw::Avx512Bw,
     zmm::{Set, Zmm},
 };
@@ -39,25 +39,8 @@ impl Set for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn begin(v: Zmm<Self>, start: i32) -> (__m512i, __m512i) {
-        (v.zero(), v.fill(start))
-    }
-
-    #[inline(always)]
     unsafe fn dot(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
         // SAFETY: the caller's obligation.
         unsafe { _mm512_dpbusd_epi32(acc, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_narrow(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
-        // SAFETY: the caller's obligation.
-        unsafe { Self::dot(acc, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(acc: __m512i, sums: __m512i) -> __m512i {
-        // SAFETY: the caller's obligation.
-        unsafe { _mm512_add_epi32(acc, sums) }
     }
 }

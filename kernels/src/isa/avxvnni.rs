@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 
 use super::{
-    Body, Isa, Vector,
+    Body, Isa,
     ymm::{Set, Ymm},
 };
 
@@ -35,25 +35,8 @@ impl Set for AvxVnni {
     }
 
     #[inline(always)]
-    fn begin(v: Ymm<Self>, start: i32) -> (__m256i, __m256i) {
-        (v.zero(), v.fill(start))
-    }
-
-    #[inline(always)]
     unsafe fn dot(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
         // SAFETY: the caller's obligation.
         unsafe { _mm256_dpbusd_avx_epi32(acc, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot_narrow(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: the caller's obligation.
-        unsafe { Self::dot(acc, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn widen(acc: __m256i, sums: __m256i) -> __m256i {
-        // SAFETY: the caller's obligation.
-        unsafe { _mm256_add_epi32(acc, sums) }
     }
 }

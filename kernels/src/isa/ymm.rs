@@ -24,23 +24,34 @@ pub(super) trait Set: Copy + 'static {
     /// # Safety
     /// `detect` was true.
     unsafe fn enter<B: Body>(v: Ymm<Self>, body: B);
-    /// As [`Vector::begin`].
-    fn begin(v: Ymm<Self>, start: i32) -> (__m256i, __m256i);
     /// As [`Vector::dot`].
     ///
     /// # Safety
     /// `detect` was true.
     unsafe fn dot(acc: __m256i, w: __m256i, x: __m256i) -> __m256i;
+    /// As [`Vector::begin`]. This and what follows are for a `dot` whose sums have 32 bits.
+    #[inline(always)]
+    fn begin(v: Ymm<Self>, start: i32) -> (__m256i, __m256i) {
+        (v.zero(), v.fill(start))
+    }
     /// As [`Vector::dot_narrow`].
     ///
     /// # Safety
     /// `detect` was true.
-    unsafe fn dot_narrow(acc: __m256i, w: __m256i, x: __m256i) -> __m256i;
+    #[inline(always)]
+    unsafe fn dot_narrow(acc: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the caller's obligation.
+        unsafe { Self::dot(acc, w, x) }
+    }
     /// As [`Vector::widen`].
     ///
     /// # Safety
     /// `detect` was true.
-    unsafe fn widen(acc: __m256i, sums: __m256i) -> __m256i;
+    #[inline(always)]
+    unsafe fn widen(acc: __m256i, sums: __m256i) -> __m256i {
+        // SAFETY: the caller's obligation, which includes AVX2.
+        unsafe { _mm256_add_epi32(acc, sums) }
+    }
 }
 
 /// Proof that this CPU has the instructions of `S`. Canonical paths use no FMA; the f32 peak does.

@@ -29,23 +29,34 @@ pub(super) trait Set: Copy + 'static {
     /// # Safety
     /// `detect` was true, and 64 bytes from `at` are readable.
     unsafe fn load_pairs(at: *const u8, stride: u32) -> __m512i;
-    /// As [`Vector::begin`].
-    fn begin(v: Zmm<Self>, start: i32) -> (__m512i, __m512i);
     /// As [`Vector::dot`].
     ///
     /// # Safety
     /// `detect` was true.
     unsafe fn dot(acc: __m512i, w: __m512i, x: __m512i) -> __m512i;
+    /// As [`Vector::begin`]. This and what follows are for a `dot` whose sums have 32 bits.
+    #[inline(always)]
+    fn begin(v: Zmm<Self>, start: i32) -> (__m512i, __m512i) {
+        (v.zero(), v.fill(start))
+    }
     /// As [`Vector::dot_narrow`].
     ///
     /// # Safety
     /// `detect` was true.
-    unsafe fn dot_narrow(acc: __m512i, w: __m512i, x: __m512i) -> __m512i;
+    #[inline(always)]
+    unsafe fn dot_narrow(acc: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: the caller's obligation.
+        unsafe { Self::dot(acc, w, x) }
+    }
     /// As [`Vector::widen`].
     ///
     /// # Safety
     /// `detect` was true.
-    unsafe fn widen(acc: __m512i, sums: __m512i) -> __m512i;
+    #[inline(always)]
+    unsafe fn widen(acc: __m512i, sums: __m512i) -> __m512i {
+        // SAFETY: the caller's obligation, which includes AVX-512.
+        unsafe { _mm512_add_epi32(acc, sums) }
+    }
 }
 
 /// Proof that this CPU has the instructions of `S`.
