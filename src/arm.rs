@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use septet_kernels::{
-    Blocking, Format, Granularity, Isa, Layout, Level, Prefetch, UnknownLevel, Unpack, Unroll, Variant, gemm, registry,
+    Blocking, Format, Granularity, Isa, Layout, Level, Prefetch, Shape, UnknownLevel, Unpack, Unroll, Variant, gemm,
+    registry,
 };
 use septet_peers::Peer;
 use thiserror::Error;
@@ -199,6 +200,7 @@ pub struct Arm {
     pub isa: Isa,
     pub prefetch: Prefetch,
     pub blocking: Blocking,
+    pub shape: Shape,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
     pub prefill: Prefill,
@@ -236,6 +238,7 @@ impl Arm {
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
         blocking: Blocking::Full,
+        shape: Shape::Runtime,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
@@ -258,6 +261,7 @@ impl Arm {
             Isa::AXIS => self.isa = Isa::parse(level)?,
             Prefetch::AXIS => self.prefetch = Prefetch::parse(level)?,
             Blocking::AXIS => self.blocking = Blocking::parse(level)?,
+            Shape::AXIS => self.shape = Shape::parse(level)?,
             Epilogue::AXIS => self.epilogue = Epilogue::parse(level)?,
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
             Prefill::AXIS => self.prefill = Prefill::parse(level)?,
@@ -272,7 +276,7 @@ impl Arm {
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 13] {
+    fn levels(&self) -> [(&'static str, &'static str); 14] {
         let mut levels = [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
@@ -282,6 +286,7 @@ impl Arm {
             (Isa::AXIS, self.isa.name()),
             (Prefetch::AXIS, self.prefetch.name()),
             (Blocking::AXIS, self.blocking.name()),
+            (Shape::AXIS, self.shape.name()),
             (Epilogue::AXIS, self.epilogue.name()),
             (ActivationUse::AXIS, self.activations.name()),
             (Prefill::AXIS, self.prefill.name()),
@@ -356,6 +361,10 @@ impl Arm {
         if let Some(reason) = variants.iter().find_map(|variant| variant.infeasible().or_else(|| stored(variant))) {
             return Some(reason.to_owned());
         }
+        let unshaped = |variant: &Variant| self.shape.infeasible(*variant, self.granularity, self.blocking);
+        if let Some(reason) = variants.iter().find_map(unshaped) {
+            return Some(reason.to_owned());
+        }
         if let Some(kernel) = self.prompt_kernels().iter().find(|kernel| kernel.layout() != self.layout) {
             let (layout, batched) = (self.layout, kernel.layout());
             return Some(format!("no kernel for many columns reads {layout}: batches of a prompt need {batched}"));
@@ -384,6 +393,9 @@ impl fmt::Display for Arm {
         // An axis that came later is named where an arm leaves its baseline: so cells keep their ids.
         if self.blocking != Self::BASELINE.blocking {
             write!(f, "/{}", self.blocking.name())?;
+        }
+        if self.shape != Self::BASELINE.shape {
+            write!(f, "/{}", self.shape.name())?;
         }
         if self.prefill != Self::BASELINE.prefill {
             write!(f, "/{}", self.prefill.name())?;
@@ -441,6 +453,24 @@ mod tests {
         let batch = batch.with("layout", "rows16").unwrap().with("unpack", "bit_parallel").unwrap();
         assert_eq!(batch.infeasible(), None);
         assert_eq!(batch.kernel_names(), "gemv/w3p5/rows16/bit_parallel/u1/scalar+gemm/w3p5/rows16/scalar");
+        let shaped = |levels: &[(&str, &str)]| {
+            let arm = Arm::BASELINE.with("layout", "rows16").and_then(|arm| arm.with("shape", "compile_time"));
+            let arm = arm.and_then(|arm| arm.with("unpack", "bit_parallel")).unwrap();
+            levels
+                .iter()
+                .fold(arm, |arm, (axis, level)| arm.with(axis, level).unwrap())
+                .infeasible()
+                .unwrap_or_default()
+        };
+        assert!(shaped(&[]).contains("vector instruction sets"));
+        assert!(shaped(&[("isa", "avx2"), ("layout", "byte_per_pair")]).contains("rows16, and of dense"));
+        assert!(shaped(&[("isa", "avx2"), ("layout", "dense")]).contains("rows16, and of dense"));
+        assert!(shaped(&[("isa", "avx2"), ("granularity", "g64")]).contains("g128"));
+        assert!(shaped(&[("isa", "avx2"), ("blocking", "k512_r16")]).contains("whole rows"));
+        if Isa::Avx2.is_available() {
+            assert_eq!(shaped(&[("isa", "avx2")]), "");
+            assert_eq!(shaped(&[("isa", "avx2"), ("layout", "dense"), ("unroll", "u4")]), "");
+        }
     }
 
     /// The labels of arms that older runs and experiments have.
@@ -450,5 +480,7 @@ mod tests {
         assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize");
         let arm = arm.with("prefill", "batch").unwrap().with("regions", "joined").unwrap();
         assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize/batch/joined");
+        let arm = Arm::BASELINE.with("shape", "compile_time").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/byte_per_pair/branch/u1/scalar/none/separate/requantize/compile_time");
     }
 }

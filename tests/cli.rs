@@ -37,7 +37,7 @@ fn list_as_json_holds_the_selected_product() {
     // Two unrolls: scalar has kernels in two of three layouts, six vector instruction sets have none.
     assert_eq!(listing["kernels"].as_array().unwrap().len(), 4);
     assert_eq!(listing["infeasible"].as_array().unwrap().len(), 38);
-    assert_eq!(listing["axes"].as_array().unwrap().len(), 13);
+    assert_eq!(listing["axes"].as_array().unwrap().len(), 14);
 }
 
 #[test]
@@ -62,6 +62,12 @@ fn asm_prints_counts_and_the_loop() {
     }
     let (_, out, _) = bench(&["asm", "gemv/w3p5/dense/lut/u1/avx512", "--prefetch"]);
     assert!(out.contains("prefetcht0") && out.contains("vpdpbusd"), "{out}");
+    let (_, out, _) = bench(&["asm", "gemv/w4/rows16/bit_parallel/u1/avx2", "--cols", "28672"]);
+    assert!(out.contains("avx2, compiled for K = 28672\n") && out.contains("vpmaddubsw"), "{out}");
+    refused(
+        &["asm", "gemv/w4/rows16/bit_parallel/u1/avx2", "--cols", "4096"],
+        &["is not compiled for K = 4096", "8192", "28672"],
+    );
 }
 
 #[test]

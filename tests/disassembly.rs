@@ -4,15 +4,19 @@
 use septet::disassembly::{LoopFacts, loop_facts};
 use septet_kernels::{Format, Isa, Layout, Unpack, Unroll, Variant, registry};
 
-/// Checks a property of the inner loop of every kernel, with and without prefetching; a failure
-/// prints the loop.
+/// Checks a property of the inner loop of every kernel, with and without prefetching, for any shape and
+/// for those that it is compiled for; a failure prints the loop.
 fn every_loop(holds: impl Fn(Variant, bool, &LoopFacts) -> bool) {
     for kernel in registry::kernels() {
-        for prefetching in [false, true] {
-            let variant = kernel.variant;
-            let facts = loop_facts(kernel, prefetching).unwrap_or_else(|error| panic!("{variant}: {error}"));
-            let listing = &facts.listing;
-            assert!(holds(variant, prefetching, &facts), "{variant}, prefetching {prefetching}: {facts:?}\n{listing}");
+        let shapes = kernel.compiled_cols().iter().map(|cols| Some(*cols));
+        for cols in std::iter::once(None).chain(shapes) {
+            for prefetching in [false, true] {
+                let variant = kernel.variant;
+                let facts = loop_facts(kernel, prefetching, cols).unwrap_or_else(|error| panic!("{variant}: {error}"));
+                let listing = &facts.listing;
+                let code = format!("{variant}, prefetching {prefetching}, compiled for {cols:?}");
+                assert!(holds(variant, prefetching, &facts), "{code}: {facts:?}\n{listing}");
+            }
         }
     }
 }

@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use crate::{
-    activations::Activations,
+    activations::{Activations, HALF},
+    format::Format,
     granularity::{Granularity, MAX_SEGMENT},
     layout::{Layout, STRIPE_ROWS},
     packed::{PackedMatrix, TAIL},
@@ -125,6 +126,40 @@ impl<'a> Block<'a> {
             activation_scales: &activations.scales()[segments],
             prefetch_distance,
             out,
+        }
+    }
+
+    /// The same block for code that is compiled for its shape: whole rows of `segments` segments of 128
+    /// weights, each with a scale. Where the arguments are constants, so is each length of what this
+    /// returns but the number of rows.
+    ///
+    /// # Panics
+    /// If the block has another shape: a mistake of the caller.
+    #[inline(always)]
+    pub(crate) fn of_shape(&mut self, format: Format, layout: Layout, segments: usize) -> Block<'_> {
+        let segment_bytes = HALF * layout.pair_bits(format) as usize / 8 * layout.stripe_rows();
+        let (granularity, stripe_bytes) = (Granularity::Group128, segments * segment_bytes);
+        let found = (self.layout, self.granularity, self.first_segment, self.segments, self.row_segments);
+        assert!(found == (layout, granularity, 0, segments, segments), "segments of a block of compiled shape");
+        let found = (self.pairs, self.segment_bytes, self.stripe_bytes);
+        assert!(found == (HALF, segment_bytes, stripe_bytes), "bytes of a block of compiled shape");
+        Block {
+            codes: self.codes,
+            layout,
+            stripe_bytes,
+            segment_bytes,
+            row_segments: segments,
+            first_segment: 0,
+            segments,
+            pairs: HALF,
+            scales: self.scales,
+            granularity,
+            first_row: self.first_row,
+            values: &self.values[..segments * MAX_SEGMENT],
+            sums: &self.sums[..segments],
+            activation_scales: &self.activation_scales[..segments],
+            prefetch_distance: self.prefetch_distance,
+            out: self.out,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Sizes straddle the stripe of 16 rows, the tile of 64 rows and the segment of 128 weights, the last segment is short,
 //! codes and activations include the extremes that overflow first, outputs have canaries around
-//! them. A kernel that this CPU cannot run is skipped with the reason; the caller must treat
+//! them. Code that is compiled for some K is checked on matrices of each. A kernel that this CPU cannot run is skipped with the reason; the caller must treat
 //! "nothing checked" as a failure.
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     random::SplitMix64,
     reference,
     registry::{BoundKernel, Kernel},
+    shape::{COMPILED_COLS, Shape},
     variant::Variant,
 };
 
@@ -36,11 +37,18 @@ pub const SHAPES: &[(usize, usize)] = &[
     (2, 65_536),
 ];
 
+/// Rows of the matrices that code of compile-time shapes is checked on: four stripes at a time, and one of a
+/// single row.
+const SHAPED_ROWS: usize = TILE_ROWS + 1;
+
 /// What is written around outputs; any other value there afterwards is a stray store.
 pub(crate) const CANARY: f32 = -1.234_567_9e30;
 
-/// Runs of a kernel on each case: every prefetch with both epilogues, then every other blocking.
-const RUNS: usize = 2 * Prefetch::ALL.len() + Blocking::ALL.len() - 1;
+/// Runs of a kernel on each case of a compile-time shape: every prefetch with both epilogues.
+const SHAPED_RUNS: usize = 2 * Prefetch::ALL.len();
+
+/// Runs of a kernel on each other case: the same, then every other blocking.
+const RUNS: usize = SHAPED_RUNS + Blocking::ALL.len() - 1;
 
 /// Canaries on either side of an output.
 pub(crate) const MARGIN: usize = 16;
@@ -50,7 +58,8 @@ pub(crate) const MARGIN: usize = 16;
 pub enum Outcome {
     /// Bit-equal in every case that its layout offers, at least one.
     Equal {
-        /// Runs: cases with every prefetch and epilogue, and with every blocking.
+        /// Runs: cases with every prefetch and epilogue, and with every blocking; and those of compile-time
+        /// shapes, where the kernel has them.
         cases: usize,
         /// Runs left out, because the layout does not offer the case's granularity for the format.
         not_offered: usize,
@@ -64,7 +73,7 @@ pub enum Outcome {
 /// Where a kernel first differed from the reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mismatch {
-    /// Shape, granularity, fill, blocking, prefetch and epilogue of the case.
+    /// Shape, granularity, fill, blocking, prefetch and epilogue of the case, and where its shape was known.
     pub case: String,
     /// Output row, or nothing if a canary was overwritten.
     pub row: Option<usize>,
@@ -97,25 +106,40 @@ enum Fill {
 const FILLS: [Fill; 4] = [Fill::Random, Fill::Lowest, Fill::Highest, Fill::Tiny];
 
 /// The cases of one format; building them costs far more than running a kernel on them.
-pub struct Cases(pub(crate) Vec<Case>);
+pub struct Cases {
+    of_any_shape: Vec<Case>,
+    /// Of shapes that some kernels are compiled for.
+    of_compiled_shapes: Vec<Case>,
+}
 
 impl Cases {
     /// Every shape, fill and granularity for `format`, from `seed`.
     pub fn new(format: Format, seed: u64) -> Self {
-        let mut cases = Vec::new();
-        for &(rows, cols) in SHAPES {
-            for fill in FILLS {
-                for &granularity in Granularity::ALL {
-                    let long = cols > 4096;
-                    if long && (granularity != Granularity::Group128 || matches!(fill, Fill::Tiny)) {
-                        continue;
-                    }
-                    cases.push(Case::new(format, granularity, rows, cols, fill, seed));
+        // An integer sum ends with its segment, whatever K: three fills hold all that differs.
+        let of_cols = |&cols: &usize| {
+            let fills = [Fill::Random, Fill::Lowest, Fill::Highest];
+            fills.map(|fill| Case::new(format, Granularity::Group128, SHAPED_ROWS, cols, fill, seed))
+        };
+        let of_compiled_shapes = COMPILED_COLS.iter().flat_map(of_cols).collect();
+        Self { of_any_shape: cases_of_any_shape(format, seed), of_compiled_shapes }
+    }
+}
+
+/// Every shape that no kernel is compiled for, with every fill and granularity.
+pub(crate) fn cases_of_any_shape(format: Format, seed: u64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &(rows, cols) in SHAPES {
+        for fill in FILLS {
+            for &granularity in Granularity::ALL {
+                let long = cols > 4096;
+                if long && (granularity != Granularity::Group128 || matches!(fill, Fill::Tiny)) {
+                    continue;
                 }
+                cases.push(Case::new(format, granularity, rows, cols, fill, seed));
             }
         }
-        Self(cases)
     }
+    cases
 }
 
 impl Case {
@@ -155,27 +179,71 @@ pub fn check(kernel: &Kernel, cases: &Cases) -> Outcome {
         Err(missing) => return Outcome::Skipped(missing.to_string()),
     };
     let Variant { format, layout, .. } = kernel.variant;
-    let (offered, not_offered): (Vec<&Case>, Vec<&Case>) =
-        cases.0.iter().partition(|case| layout.infeasible_under(format, case.matrix.granularity()).is_none());
+    let (offered, not_offered): (Vec<&Case>, Vec<&Case>) = cases
+        .of_any_shape
+        .iter()
+        .partition(|case| layout.infeasible_under(format, case.matrix.granularity()).is_none());
     let whole = Prefetch::ALL.iter().flat_map(|&p| [(Blocking::Full, p, false), (Blocking::Full, p, true)]);
     let blocks = Blocking::ALL.iter().filter(|b| **b != Blocking::Full).map(|&b| (b, Prefetch::None, false));
     let runs: Vec<_> = whole.chain(blocks).collect();
     for &case in &offered {
         for &(blocking, prefetch, fused) in &runs {
-            if let Some((row, found, expected)) = differs(&bound.with_blocking(blocking), case, prefetch, fused) {
-                let epilogue = if fused { "fused" } else { "separate" };
-                let case = format!("{} blocking={blocking} prefetch={prefetch} epilogue={epilogue}", case.label);
-                return Outcome::Failed(Mismatch { case, row, found, expected });
+            let run = Run { case, shape: Shape::Runtime, blocking, prefetch, fused };
+            if let Some(mismatch) = run.differs(&bound.with_blocking(blocking)) {
+                return Outcome::Failed(mismatch);
             }
         }
     }
-    Outcome::Equal { cases: offered.len() * RUNS, not_offered: not_offered.len() * RUNS }
+    let compiled = kernel.compiled_cols();
+    let shaped: Vec<&Case> = cases.of_compiled_shapes.iter().filter(|c| compiled.contains(&c.matrix.cols())).collect();
+    for &case in &shaped {
+        for &(blocking, prefetch, fused) in &runs[..SHAPED_RUNS] {
+            let run = Run { case, shape: Shape::CompileTime, blocking, prefetch, fused };
+            if let Some(mismatch) = run.differs(&bound) {
+                return Outcome::Failed(mismatch);
+            }
+        }
+    }
+    let (any, shaped) = (offered.len() * RUNS, shaped.len() * SHAPED_RUNS);
+    Outcome::Equal { cases: any + shaped, not_offered: not_offered.len() * RUNS }
+}
+
+/// One way to run a kernel on a case.
+struct Run<'a> {
+    case: &'a Case,
+    shape: Shape,
+    blocking: Blocking,
+    prefetch: Prefetch,
+    fused: bool,
+}
+
+impl Run<'_> {
+    /// Where `kernel`, which has the blocking already, differs from the reference.
+    fn differs(&self, kernel: &BoundKernel) -> Option<Mismatch> {
+        let Self { case, shape, blocking, prefetch, fused } = *self;
+        let (row, found, expected) = differs(kernel, case, shape, prefetch, fused)?;
+        let epilogue = if fused { "fused" } else { "separate" };
+        let axes = format!("blocking={blocking} shape={shape} prefetch={prefetch} epilogue={epilogue}");
+        Some(Mismatch { case: format!("{} {axes}", case.label), row, found, expected })
+    }
 }
 
 /// The first difference of a kernel from one case, tile by tile.
-fn differs(kernel: &BoundKernel, case: &Case, prefetch: Prefetch, fused: bool) -> Option<(Option<usize>, f32, f32)> {
+fn differs(
+    kernel: &BoundKernel,
+    case: &Case,
+    shape: Shape,
+    prefetch: Prefetch,
+    fused: bool,
+) -> Option<(Option<usize>, f32, f32)> {
     let Variant { layout, .. } = kernel.variant();
     let weights = PackedMatrix::pack(&case.matrix, layout).expect("only cases that the layout offers are run");
+    let kernel = match shape {
+        Shape::Runtime => *kernel,
+        Shape::CompileTime => {
+            kernel.with_shape_of(&weights).expect("only cases that the kernel is compiled for are run")
+        }
+    };
     let mut activations = Activations::default();
     activations.quantize(&case.x, weights.segment()).expect("the activations of the check are finite");
     let rows = weights.rows();

@@ -4,6 +4,8 @@
 
 use thiserror::Error;
 
+use crate::{Granularity, Variant};
+
 /// Weights that cannot be quantized.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum QuantizeError {
@@ -35,6 +37,30 @@ pub struct NonFinite {
     pub at: usize,
     /// The value found.
     pub value: f32,
+}
+
+/// A matrix of a shape that a kernel is not compiled for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "`{variant}` is not compiled for K = {cols} under {granularity}; compiled: {}; take the shape at run time",
+    compiled_shapes(compiled)
+)]
+pub struct UncompiledShape {
+    /// The kernel.
+    pub variant: Variant,
+    /// Columns of the matrix.
+    pub cols: usize,
+    /// Which weights of the matrix share a scale.
+    pub granularity: Granularity,
+    /// Columns that the kernel is compiled for, under `g128`; none of most kernels.
+    pub compiled: Vec<usize>,
+}
+
+fn compiled_shapes(cols: &[usize]) -> String {
+    match cols {
+        [] => "no shape".to_owned(),
+        cols => cols.iter().map(|k| format!("K = {k} under g128")).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// This CPU lacks an instruction set.

@@ -5,8 +5,8 @@
 //! strategy how fields become integers, an [`Isa`] which vector operations there are, and
 //! [`Unroll`] how many accumulators are in flight. A *kernel* is one point of that product,
 //! compiled by monomorphization and erased to a function pointer ([`registry`]). [`Prefetch`],
-//! [`Blocking`], epilogue ([`Output`]) and [`Granularity`] of scales are data. Every kernel on every instruction
-//! set gives the bits of [`reference::gemv`].
+//! [`Blocking`], [`Shape`], epilogue ([`Output`]) and [`Granularity`] of scales are data. Every kernel on every
+//! instruction set gives the bits of [`reference::gemv`].
 //!
 //! ```
 //! use septet_kernels::*;
@@ -54,11 +54,12 @@ pub mod reference;
 pub mod registry;
 pub mod roof;
 mod scale;
+mod shape;
 pub mod unpack;
 mod variant;
 
 pub use activations::Activations;
-pub use error::{Missing, NonFinite, QuantizeError};
+pub use error::{Missing, NonFinite, QuantizeError, UncompiledShape};
 pub use format::Format;
 pub use gemm::{ActivationBatch, GemmJob};
 pub use gemv::{Blocking, GemvJob, Output, PREFETCH_DISTANCE, Prefetch, Scratch, TILE_BUFFER};
@@ -70,5 +71,6 @@ pub use packed::PackedMatrix;
 pub use quantized::QuantizedMatrix;
 pub use random::SplitMix64;
 pub use registry::{BoundKernel, Kernel};
+pub use shape::{COMPILED_COLS, Shape};
 pub use unpack::Unpack;
 pub use variant::{ParseVariantError, Unroll, Variant};

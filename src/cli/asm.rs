@@ -20,6 +20,9 @@ pub struct Args {
     /// The code that also prefetches
     #[arg(long)]
     prefetch: bool,
+    /// The code that is compiled for matrices of K columns
+    #[arg(long, value_name = "K")]
+    cols: Option<usize>,
 }
 
 /// A name that no kernel has, or code that cannot be shown.
@@ -39,8 +42,8 @@ enum AsmError {
 /// Prints counts and listing of the loop.
 pub fn run(args: &Args) -> Result<Exit> {
     let kernel = find(&args.kernel)?;
-    let facts = loop_facts(kernel, args.prefetch).map_err(AsmError::from)?;
-    print(&describe(kernel, args.prefetch, &facts))?;
+    let facts = loop_facts(kernel, args.prefetch, args.cols).map_err(AsmError::from)?;
+    print(&describe(kernel, args, &facts))?;
     Ok(Exit::Pass)
 }
 
@@ -58,13 +61,15 @@ fn find(name: &str) -> Result<&'static Kernel, AsmError> {
 }
 
 /// The counts as comments of the listing.
-fn describe(kernel: &Kernel, prefetching: bool, facts: &LoopFacts) -> String {
+fn describe(kernel: &Kernel, args: &Args, facts: &LoopFacts) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: String| {
         writeln!(text, "; {what:16} {value}").expect("writing to a string cannot fail");
     };
     let LoopFacts { start, end, instructions, jumps_inside, loop_jumps, exits, calls, .. } = facts;
-    line("kernel", format!("{}{}", kernel.variant, if prefetching { ", prefetching" } else { "" }));
+    let shape = args.cols.map(|cols| format!(", compiled for K = {cols}")).unwrap_or_default();
+    let prefetching = if args.prefetch { ", prefetching" } else { "" };
+    line("kernel", format!("{}{prefetching}{shape}", kernel.variant));
     line("inner loop", format!("{start:#x}..{end:#x} in the executable"));
     line("weights", format!("{} an iteration, by {} multiplying instructions", facts.weights, facts.products));
     line("instructions", format!("{instructions}, {:.3} a weight", facts.instructions_per_weight()));

@@ -66,15 +66,21 @@ impl LoopFacts {
 }
 
 /// The innermost loop of `kernel` with the most products, in the function itself or in one that it
-/// calls: a vector kernel checks the instruction set and calls the code that uses it.
+/// calls: a vector kernel checks the instruction set and calls the code that uses it. With `cols`, of the
+/// code that is compiled for matrices of so many columns.
 ///
 /// # Errors
-/// [`Unavailable`] on architectures other than x86-64, and where the process cannot read its code.
-pub fn loop_facts(kernel: &Kernel, prefetching: bool) -> Result<LoopFacts, Unavailable> {
+/// [`Unavailable`] on architectures other than x86-64, where the process cannot read its code, and where
+/// no code is compiled for `cols`.
+pub fn loop_facts(kernel: &Kernel, prefetching: bool, cols: Option<usize>) -> Result<LoopFacts, Unavailable> {
     if cfg!(not(target_arch = "x86_64")) {
         return Err(Unavailable("only x86-64 code is decoded".to_owned()));
     }
-    let (image, address) = Image::locate(kernel.code_address(prefetching))?;
+    let code = kernel.code_address(prefetching, cols).ok_or_else(|| {
+        let (variant, cols, compiled) = (kernel.variant, cols.unwrap_or_default(), kernel.compiled_cols());
+        Unavailable(format!("{variant} is not compiled for K = {cols}; compiled: {compiled:?}"))
+    })?;
+    let (image, address) = Image::locate(code)?;
     let function = image.function(address)?;
     // What is called outside of the executable is none of the kernel's code, and taken to return.
     let callee = |call: &Instruction| image.target(call).and_then(|target| image.function(target).ok());

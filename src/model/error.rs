@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use septet_kernels::{Missing, QuantizeError, Variant};
+use septet_kernels::{Missing, QuantizeError, UncompiledShape, Variant};
 use thiserror::Error;
 
 use super::linear::Place;
@@ -59,6 +59,9 @@ pub enum Error {
 
     #[error("kernel `{variant}` can not run here: {missing}; choose another isa")]
     Isa { variant: Variant, missing: Missing },
+
+    #[error("{0}")]
+    Uncompiled(UncompiledShape),
 
     #[error("{}: {reason}", .file.display())]
     Tokenizer { file: PathBuf, reason: String },

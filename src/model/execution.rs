@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use septet_kernels::{Blocking, Isa, Layout, Prefetch, Unpack, Unroll, Variant};
+use septet_kernels::{Blocking, Isa, Layout, Prefetch, Shape, Unpack, Unroll, Variant};
 
 use super::prefill::BATCH;
 use crate::arm::{ActivationUse, Arm, Epilogue, Prefill, Regions};
@@ -31,6 +31,8 @@ pub struct Execution {
     pub kernel: KernelChoice,
     pub prefetch: Prefetch,
     pub blocking: Blocking,
+    /// At compile time, only matrices of the compiled columns have a kernel.
+    pub shape: Shape,
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
     pub regions: Regions,
@@ -42,13 +44,13 @@ pub struct Execution {
 impl Execution {
     /// As `arm` says, on the threads of `pool`.
     pub fn of(arm: &Arm, pool: Arc<ThreadPool>) -> Self {
-        let Arm { unpack, unroll, isa, prefetch, blocking, epilogue, activations, prefill, regions, .. } = *arm;
+        let Arm { unpack, unroll, isa, prefetch, blocking, shape, epilogue, activations, prefill, regions, .. } = *arm;
         let prompt_batch = match prefill {
             Prefill::Token => 1,
             Prefill::Batch => BATCH,
         };
         let kernel = KernelChoice { unpack, unroll, isa };
-        Self { pool, kernel, prefetch, blocking, epilogue, activations, regions, prompt_batch }
+        Self { pool, kernel, prefetch, blocking, shape, epilogue, activations, regions, prompt_batch }
     }
 
     /// The layout that [`Execution::fast`] is fastest with, and reads prompts in batches of; without
@@ -64,6 +66,7 @@ impl Execution {
             kernel: KernelChoice { unpack: Unpack::BitParallel, unroll: Unroll::U4, isa: Isa::best() },
             prefetch: Prefetch::Software,
             blocking: Blocking::Full,
+            shape: Shape::Runtime,
             epilogue: Epilogue::Fused,
             activations: ActivationUse::Cached,
             regions: Regions::Joined,

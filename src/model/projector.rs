@@ -9,7 +9,7 @@ use std::time::Instant;
 use septet_kernels::ops::{lanes, linear, norm, silu};
 use septet_kernels::{
     ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, NonFinite, Output, PackedMatrix, Prefetch, Scratch,
-    Variant, registry,
+    Shape, Variant, registry,
 };
 
 use super::error::Error;
@@ -40,7 +40,7 @@ impl BoundLinear {
     ///
     /// # Errors
     ///
-    /// When no such kernel exists, or this CPU can not run it.
+    /// When no such kernel exists, this CPU can not run it, or it is not compiled for the matrix's shape.
     pub fn new(linear: &Linear, execution: &Execution) -> Result<Self, Error> {
         let matrix = match linear {
             Linear::F32(matrix) => return Ok(Self::F32(Arc::clone(matrix))),
@@ -59,6 +59,10 @@ impl BoundLinear {
             return Err(Error::NoKernel { variant, reason });
         };
         let kernel = kernel.bind().map_err(|missing| Error::Isa { variant, missing })?;
+        let kernel = match execution.shape {
+            Shape::Runtime => kernel,
+            Shape::CompileTime => kernel.with_shape_of(matrix).map_err(Error::Uncompiled)?,
+        };
         Ok(Self::Quantized(kernel.with_blocking(execution.blocking), Arc::clone(matrix)))
     }
 }

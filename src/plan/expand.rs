@@ -403,8 +403,8 @@ impl Expansion<'_> {
             .then(|| format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best()))
             .or_else(|| pair.arm.infeasible())
             .or_else(|| pair.reference.infeasible())
-            .or_else(|| workload.infeasible(&pair.arm).map(str::to_owned))
-            .or_else(|| workload.infeasible(&pair.reference).map(str::to_owned));
+            .or_else(|| workload.infeasible(&pair.arm))
+            .or_else(|| workload.infeasible(&pair.reference));
         let left_out = || {
             let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
             (!kept).then(|| "left out by the selection on the command line".to_owned())

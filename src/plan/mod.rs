@@ -10,12 +10,15 @@ mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use septet_kernels::{Isa, Level};
+use septet_kernels::{COMPILED_COLS, Isa, Level, Shape};
 use serde::{Deserialize, Serialize};
 
 pub use threads::thread_counts;
 
-use crate::arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel};
+use crate::{
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel},
+    model::{Role, shape::PRESETS},
+};
 
 /// Version of the plan as written into `manifest.json`.
 pub const PLAN_SCHEMA: u32 = 1;
@@ -134,7 +137,12 @@ impl Workload {
     }
 
     /// Why `arm` means nothing on this workload, if it does not.
-    pub fn infeasible(&self, arm: &Arm) -> Option<&'static str> {
+    pub fn infeasible(&self, arm: &Arm) -> Option<String> {
+        self.without_meaning(arm).map(str::to_owned).or_else(|| self.not_compiled(arm))
+    }
+
+    /// Why not, whatever its shapes are.
+    fn without_meaning(&self, arm: &Arm) -> Option<&'static str> {
         match self.source {
             Source::Matrix { .. } if arm.peer.is_some() => return None,
             Source::Matrix { .. } => {}
@@ -159,6 +167,19 @@ impl Workload {
         } else {
             None
         }
+    }
+
+    /// Which of its matrices the kernels of `arm` are not compiled for, if they need to be.
+    fn not_compiled(&self, arm: &Arm) -> Option<String> {
+        if arm.shape == Shape::Runtime {
+            return None;
+        }
+        let Some(cols) = self.source.cols() else {
+            return Some("the shapes of a trained model are known when its files are read".to_owned());
+        };
+        let other = cols.into_iter().find(|cols| !COMPILED_COLS.contains(cols))?;
+        let compiled = COMPILED_COLS.map(|cols| cols.to_string()).join(", ");
+        Some(format!("a matrix has K = {other}; shapes are compiled for K = {compiled}"))
     }
 
     /// The unit of its metrics: `ns/token`, `ns/layer_token` or `ns/product`.
@@ -199,6 +220,18 @@ impl Source {
             source => source,
         };
         of_one_column(self) == of_one_column(other)
+    }
+
+    /// K of its matrices, each once, ascending; nothing for a trained model, whose files say it.
+    pub fn cols(&self) -> Option<BTreeSet<usize>> {
+        match self {
+            Self::Trained { .. } => None,
+            Self::Shape { preset, .. } => {
+                let config = PRESETS.iter().find(|known| known.name == preset)?.config(1);
+                Some(Role::ALL.iter().map(|role| role.shape(&config).1).collect())
+            }
+            Self::Matrix { cols, .. } => Some(BTreeSet::from([*cols])),
+        }
     }
 
     /// Columns that a token multiplies the weights with.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use septet_kernels::{Prefetch, registry};
+use septet_kernels::{Prefetch, Shape, registry};
 use thiserror::Error;
 
 use super::{RunError, stage::Stage};
@@ -54,7 +54,7 @@ pub fn run(plan: &Plan) -> Result<Vec<CounterRow>, RunError> {
             .map(|cell| Ok((cell.id.as_str(), Arm::from_factors(&cell.factors)?)))
             .collect::<Result<Vec<_>, RunError>>()?;
         for (id, arm) in &arms {
-            rows.extend(loop_facts(id, arm));
+            rows.extend(loop_facts(id, arm, workload));
         }
         rows.extend(hardware_counts(workload, &arms, &hardware)?);
     }
@@ -62,7 +62,7 @@ pub fn run(plan: &Plan) -> Result<Vec<CounterRow>, RunError> {
 }
 
 /// What the disassembler found in the arm's inner loop.
-fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
+fn loop_facts(cell: &str, arm: &Arm, workload: &Workload) -> Vec<CounterRow> {
     let row = |(counter, unit): (&str, &str), value: Option<f64>, reason: String| CounterRow {
         cell_id: cell.to_owned(),
         counter: counter.to_owned(),
@@ -80,8 +80,16 @@ fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
         let reason = "a mixed arm runs a loop for each format: see the uniform arms";
         return LOOP.iter().map(|&counter| row(counter, None, reason.to_owned())).collect();
     };
+    let cols = match (arm.shape, &workload.source) {
+        (Shape::Runtime, _) => None,
+        (Shape::CompileTime, Source::Matrix { cols, .. }) => Some(*cols),
+        (Shape::CompileTime, Source::Shape { .. } | Source::Trained { .. }) => {
+            let reason = "an arm of compile-time shapes runs a loop for each K of a model: see the matrices alone";
+            return LOOP.iter().map(|&counter| row(counter, None, reason.to_owned())).collect();
+        }
+    };
     let Some(kernel) = registry::find(arm.variant(format)) else { return Vec::new() };
-    match disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software) {
+    match disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software, cols) {
         Ok(facts) => {
             let values = [facts.jumps_per_weight(), facts.instructions_per_weight(), f64::from(facts.vector_bits)];
             LOOP.iter().zip(values).map(|(&counter, value)| row(counter, Some(value), String::new())).collect()

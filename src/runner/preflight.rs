@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 use septet_kernels::{
-    Blocking, Format, Granularity, Isa, Layout, Prefetch, Unpack, Unroll, Variant,
+    Blocking, Format, Granularity, Isa, Layout, Prefetch, Shape, Unpack, Unroll, Variant,
     check::{self, Cases, Outcome},
     gemm::{self, check::GemmCases},
     registry,
@@ -135,6 +135,7 @@ fn reference_of(arm: &Arm) -> Arm {
         isa: Isa::Scalar,
         prefetch: Prefetch::None,
         blocking: Blocking::Full,
+        shape: Shape::Runtime,
         epilogue: Epilogue::Separate,
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,

@@ -7,7 +7,7 @@
 use super::{BLOCK, BoundKernel, CHUNK, GemmJob, Kernel, Variant};
 use crate::{
     activations::Activations,
-    check::{CANARY, Case, Cases, MARGIN, Mismatch, Outcome},
+    check::{self, CANARY, Case, MARGIN, Mismatch, Outcome},
     format::Format,
     gemm::ActivationBatch,
     granularity::TILE_ROWS,
@@ -25,7 +25,7 @@ const DISTINCT: usize = 7;
 /// Parts into which a product is cut, for each number of columns.
 const SHARES: [usize; 2] = [1, 3];
 
-/// Problems with more columns than the one of [`Cases`].
+/// Problems with more columns than the one of the check of GEMV.
 pub struct GemmCases(Vec<GemmCase>);
 
 struct GemmCase {
@@ -35,9 +35,9 @@ struct GemmCase {
 }
 
 impl GemmCases {
-    /// Every shape, fill and granularity of [`Cases::new`], from `seed`.
+    /// Every shape, fill and granularity that matrices times vectors are checked on, from `seed`.
     pub fn new(format: Format, seed: u64) -> Self {
-        Self(Cases::new(format, seed).0.into_iter().map(GemmCase::new).collect())
+        Self(check::cases_of_any_shape(format, seed).into_iter().map(GemmCase::new).collect())
     }
 }
 

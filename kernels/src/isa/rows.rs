@@ -37,15 +37,16 @@
 
 use super::{Body, Vector, prefetch};
 use crate::{
-    activations::HALF, block::Block, format::PairFormat, granularity::MAX_SEGMENT, layout::PairLayout,
+    activations::HALF, block::Block, format::PairFormat, granularity::MAX_SEGMENT, layout::PairLayout, shape::ANY,
     unpack::VectorUnpack,
 };
 
-/// Products of the block's rows with the instructions of `V`.
+/// Products of the block's rows with the instructions of `V`: of rows of `SEGMENTS` segments, or of any
+/// rows where that is [`ANY`].
 ///
 /// # Panics
-/// If this CPU lacks them: a kernel is bound before it runs.
-pub(crate) fn rows<F, L, U, V, const UNROLL: usize, const PREFETCH: bool>(block: &mut Block<'_>)
+/// If this CPU lacks them, or the block has another shape: a kernel is bound before it runs.
+pub(crate) fn rows<F, L, U, V, const UNROLL: usize, const PREFETCH: bool, const SEGMENTS: usize>(block: &mut Block<'_>)
 where
     F: PairFormat,
     L: PairLayout,
@@ -53,16 +54,17 @@ where
     V: Vector,
 {
     let v = V::detect().expect("`Kernel::bind` checked the instruction set");
-    v.enter(Rows::<F, L, U, UNROLL, PREFETCH> { block, point: core::marker::PhantomData });
+    v.enter(Rows::<F, L, U, UNROLL, PREFETCH, SEGMENTS> { block, point: core::marker::PhantomData });
 }
 
 /// The compiled point of the product, as the body of an instruction set's entry.
-struct Rows<'a, 'b, F, L, U, const UNROLL: usize, const PREFETCH: bool> {
+struct Rows<'a, 'b, F, L, U, const UNROLL: usize, const PREFETCH: bool, const SEGMENTS: usize> {
     block: &'a mut Block<'b>,
     point: core::marker::PhantomData<(F, L, U)>,
 }
 
-impl<F, L, U, const UNROLL: usize, const PREFETCH: bool> Body for Rows<'_, '_, F, L, U, UNROLL, PREFETCH>
+impl<F, L, U, const UNROLL: usize, const PREFETCH: bool, const SEGMENTS: usize> Body
+    for Rows<'_, '_, F, L, U, UNROLL, PREFETCH, SEGMENTS>
 where
     F: PairFormat,
     L: PairLayout,
@@ -70,12 +72,28 @@ where
 {
     #[inline(always)]
     fn run<V: Vector>(self, v: V) {
-        // A segment that exceeds the vector takes two steps, so that the loop over steps vanishes.
-        if V::LANES < HALF && self.block.pairs() > V::LANES {
-            row_products::<F, L, U, V, UNROLL, 2, PREFETCH>(v, self.block);
+        if SEGMENTS == ANY {
+            all_rows::<F, L, U, V, UNROLL, PREFETCH>(v, self.block);
         } else {
-            row_products::<F, L, U, V, UNROLL, 1, PREFETCH>(v, self.block);
+            let mut block = self.block.of_shape(F::FORMAT, L::LAYOUT, SEGMENTS);
+            all_rows::<F, L, U, V, UNROLL, PREFETCH>(v, &mut block);
         }
+    }
+}
+
+#[inline(always)]
+fn all_rows<F, L, U, V, const UNROLL: usize, const PREFETCH: bool>(v: V, block: &mut Block<'_>)
+where
+    F: PairFormat,
+    L: PairLayout,
+    U: VectorUnpack,
+    V: Vector,
+{
+    // A segment that exceeds the vector takes two steps, so that the loop over steps vanishes.
+    if V::LANES < HALF && block.pairs() > V::LANES {
+        row_products::<F, L, U, V, UNROLL, 2, PREFETCH>(v, block);
+    } else {
+        row_products::<F, L, U, V, UNROLL, 1, PREFETCH>(v, block);
     }
 }
 

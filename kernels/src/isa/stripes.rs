@@ -48,39 +48,55 @@ use crate::{
     block::{Block, StripeScales},
     format::PairFormat,
     granularity::MAX_SEGMENT,
-    layout::{STRIPE_ROWS, Unit, VECTOR, VECTOR_PAIRS},
+    layout::{Layout, STRIPE_ROWS, Unit, VECTOR, VECTOR_PAIRS},
+    shape::ANY,
     unpack::mask,
 };
 
-/// Products of the block's stripes with the instructions of `V`, `STRIPES` at a time.
+/// Products of the block's stripes with the instructions of `V`, `STRIPES` at a time: of rows of `SEGMENTS`
+/// segments, or of any rows where that is [`ANY`].
 ///
 /// # Panics
-/// If this CPU lacks them: a kernel is bound before it runs.
-pub(crate) fn stripes<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool>(block: &mut Block<'_>) {
+/// If this CPU lacks them, or the block has another shape: a kernel is bound before it runs.
+pub(crate) fn stripes<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool, const SEGMENTS: usize>(
+    block: &mut Block<'_>,
+) {
     let v = V::detect().expect("`Kernel::bind` checked the instruction set");
-    v.enter(Stripes::<F, STRIPES, PREFETCH> { block, format: core::marker::PhantomData });
+    v.enter(Stripes::<F, STRIPES, PREFETCH, SEGMENTS> { block, format: core::marker::PhantomData });
 }
 
 /// The compiled point of the product, as the body of an instruction set's entry.
-struct Stripes<'a, 'b, F, const STRIPES: usize, const PREFETCH: bool> {
+struct Stripes<'a, 'b, F, const STRIPES: usize, const PREFETCH: bool, const SEGMENTS: usize> {
     block: &'a mut Block<'b>,
     format: core::marker::PhantomData<F>,
 }
 
-impl<F: PairFormat, const STRIPES: usize, const PREFETCH: bool> Body for Stripes<'_, '_, F, STRIPES, PREFETCH> {
+impl<F: PairFormat, const STRIPES: usize, const PREFETCH: bool, const SEGMENTS: usize> Body
+    for Stripes<'_, '_, F, STRIPES, PREFETCH, SEGMENTS>
+{
     #[inline(always)]
     fn run<V: Vector>(self, v: V) {
-        // Code vectors of a segment of 128, 64 or 32 weights, as a constant: its loops vanish.
-        match self.block.pairs() / VECTOR_PAIRS {
-            16 => all_stripes::<F, V, 16, STRIPES, PREFETCH>(v, self.block),
-            8 => all_stripes::<F, V, 8, STRIPES, PREFETCH>(v, self.block),
-            _ => all_stripes::<F, V, 4, STRIPES, PREFETCH>(v, self.block),
+        if SEGMENTS == ANY {
+            all_stripes::<F, V, STRIPES, PREFETCH>(v, self.block);
+        } else {
+            let mut block = self.block.of_shape(F::FORMAT, Layout::Rows16, SEGMENTS);
+            all_stripes::<F, V, STRIPES, PREFETCH>(v, &mut block);
         }
     }
 }
 
 #[inline(always)]
-fn all_stripes<F: PairFormat, V: Vector, const VECTORS: usize, const STRIPES: usize, const PREFETCH: bool>(
+fn all_stripes<F: PairFormat, V: Vector, const STRIPES: usize, const PREFETCH: bool>(v: V, block: &mut Block<'_>) {
+    // Code vectors of a segment of 128, 64 or 32 weights, as a constant: its loops vanish.
+    match block.pairs() / VECTOR_PAIRS {
+        16 => stripes_of::<F, V, 16, STRIPES, PREFETCH>(v, block),
+        8 => stripes_of::<F, V, 8, STRIPES, PREFETCH>(v, block),
+        _ => stripes_of::<F, V, 4, STRIPES, PREFETCH>(v, block),
+    }
+}
+
+#[inline(always)]
+fn stripes_of<F: PairFormat, V: Vector, const VECTORS: usize, const STRIPES: usize, const PREFETCH: bool>(
     v: V,
     block: &mut Block<'_>,
 ) {
