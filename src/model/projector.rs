@@ -54,13 +54,21 @@ impl BoundLinear {
             unroll: choice.unroll,
             isa: choice.isa,
         };
-        let Some(kernel) = registry::find(variant) else {
-            let reason = variant.infeasible().unwrap_or("not compiled for this architecture");
-            return Err(Error::NoKernel { variant, reason });
-        };
-        let kernel = kernel.bind().map_err(|missing| Error::Isa { variant, missing })?;
-        Ok(Self::Quantized(kernel.with_blocking(execution.blocking), Arc::clone(matrix)))
+        Ok(Self::Quantized(bind(variant)?.with_blocking(execution.blocking), Arc::clone(matrix)))
     }
+}
+
+/// The kernel of `variant`.
+///
+/// # Errors
+///
+/// When no such kernel exists, or this CPU can not run it.
+pub fn bind(variant: Variant) -> Result<BoundKernel, Error> {
+    let Some(kernel) = registry::find(variant) else {
+        let reason = variant.infeasible().unwrap_or("not compiled for this architecture");
+        return Err(Error::NoKernel { variant, reason });
+    };
+    kernel.bind().map_err(|missing| Error::Isa { variant, missing })
 }
 
 /// A vector that one or several linear layers multiply.
