@@ -7,17 +7,13 @@
 
 use std::{
     fmt,
-    str::FromStr,
     sync::{
         LazyLock,
         atomic::{Ordering, compiler_fence},
     },
 };
 
-use crate::{
-    level::{Level, UnknownLevel},
-    roof::ReadWay,
-};
+use crate::{level::Level, roof::ReadWay};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -193,13 +189,6 @@ impl Level for Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Isa {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 
