@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use septet_kernels::{Format, Granularity, Layout, PackedMatrix};
 use septet_peers::Peer;
 
+pub use self::product::Problem;
 use self::{peer::PeerProduct, pipeline::Pipeline, product::Product};
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
@@ -286,6 +287,16 @@ impl Stage {
         arm.rest();
         let output = arm.output().iter().map(|value| value.to_bits()).collect();
         Ok(Repetition { prompt, token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
+    }
+}
+
+/// What `arm` multiplies on a workload of a matrix alone, unless it is a peer.
+pub fn problem(workload: &Workload, arm: &Arm) -> Option<Problem> {
+    match workload.source {
+        Source::Matrix { rows, cols, columns, seed, .. } if arm.peer.is_none() => {
+            Some(Problem { format: arm.format, granularity: arm.granularity, rows, cols, columns, seed })
+        }
+        _ => None,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Instant};
 
+use rayon::prelude::*;
 use septet_kernels::{
-    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, NonFinite, Output, PackedMatrix, Prefetch,
-    QuantizedMatrix, Scratch, SplitMix64, gemm, ops::lanes::TILE,
+    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, Granularity, NonFinite, Output, PackedMatrix,
+    Prefetch, QuantizedMatrix, Scratch, SplitMix64, gemm, ops::lanes::TILE, reference,
 };
 
 use super::{Run, Stored};
@@ -138,6 +139,50 @@ impl Run for Product {
     }
 }
 
+/// What a product is of, however it is stored and computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub format: ArmFormat,
+    pub granularity: Granularity,
+    pub rows: usize,
+    pub cols: usize,
+    pub columns: usize,
+    pub seed: u64,
+}
+
+impl Problem {
+    /// The output that every arm must leave, by the reference from the codes themselves, on all CPUs:
+    /// (tiles, columns, 64).
+    ///
+    /// # Errors
+    /// A shape without weights, or mixed formats.
+    pub fn expected(&self) -> Result<Vec<f32>, RunError> {
+        let matrix = self.matrix()?;
+        let columns = reference::Columns::new(&matrix, &vectors(self.cols, self.columns, self.seed));
+        let mut out = vec![0.0; self.rows.next_multiple_of(TILE) * self.columns];
+        out.par_chunks_exact_mut(TILE * self.columns).enumerate().for_each(|(tile, out)| {
+            let rows = tile * TILE..self.rows.min((tile + 1) * TILE);
+            let mut products = vec![0.0; rows.len() * self.columns];
+            reference::gemm(&matrix, &columns, rows.clone(), &mut products);
+            for (out, products) in out.chunks_exact_mut(TILE).zip(products.chunks_exact(rows.len())) {
+                out[..rows.len()].copy_from_slice(products);
+            }
+        });
+        Ok(out)
+    }
+
+    /// The seeded matrix.
+    fn matrix(&self) -> Result<QuantizedMatrix, RunError> {
+        let Self { format, granularity, rows, cols, seed, .. } = *self;
+        let ArmFormat::Uniform(format) = format else { return Err(RunError::NothingToRun) };
+        QuantizedMatrix::random(rows, cols, format, granularity, seed).map_err(|cause| RunError::Matrix {
+            rows,
+            cols,
+            cause,
+        })
+    }
+}
+
 /// The seeded vectors that a matrix multiplies: (columns) of (cols).
 fn vectors(cols: usize, columns: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut random = SplitMix64::new(seed);
@@ -155,12 +200,10 @@ pub fn matrices(
     copies: usize,
     seed: u64,
 ) -> Result<Vec<Arc<PackedMatrix>>, RunError> {
-    let ArmFormat::Uniform(format) = stored.format else { return Err(RunError::NothingToRun) };
-    let quantize = || {
-        let matrix = QuantizedMatrix::random(rows, cols, format, stored.granularity, seed)?;
-        PackedMatrix::pack(&matrix, stored.layout)
-    };
-    let first = quantize().map_err(|cause| RunError::Matrix { rows, cols, cause })?;
+    let matrix =
+        Problem { format: stored.format, granularity: stored.granularity, rows, cols, columns: 1, seed }.matrix()?;
+    let packed = PackedMatrix::pack(&matrix, stored.layout);
+    let first = packed.map_err(|cause| RunError::Matrix { rows, cols, cause })?;
     let mut all: Vec<PackedMatrix> = (1..copies).map(|_| first.duplicate()).collect();
     all.push(first);
     Ok(all.into_iter().map(Arc::new).collect())
