@@ -4,13 +4,13 @@
 //! unit of ownership of threads and of the sums that cross rows, so that no result depends on the
 //! number of threads.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{fmt, ops::Range};
 
 use crate::{
     activations::Activations,
     block::Block,
     granularity::TILE_ROWS,
-    level::{Level, UnknownLevel},
+    level::Level,
     ops::lanes::tile_square_sum,
     packed::{PackedMatrix, TAIL},
     registry::BoundKernel,
@@ -58,13 +58,6 @@ impl Level for Prefetch {
 impl fmt::Display for Prefetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Prefetch {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 
@@ -136,13 +129,6 @@ impl Level for Blocking {
 impl fmt::Display for Blocking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Blocking {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 

@@ -1,8 +1,8 @@
 //! How many weights share a scale. Data, not code: one kernel serves every granularity.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use crate::level::{Level, UnknownLevel};
+use crate::level::Level;
 
 /// Output rows that share a scale under [`Granularity::Tile64`].
 pub const TILE_ROWS: usize = 64;
@@ -85,12 +85,5 @@ impl Level for Granularity {
 impl fmt::Display for Granularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Granularity {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }

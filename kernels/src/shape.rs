@@ -4,14 +4,14 @@
 //! some kernels have others, compiled for one K each: loop counts, the stride from row to row and what
 //! is left of a loop are constants of their code. Rows stay at run time, because threads share them.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use crate::{
     gemv::Blocking,
     granularity::Granularity,
     isa::Isa,
     layout::Layout,
-    level::{Level, UnknownLevel},
+    level::Level,
     unpack::Unpack,
     variant::{Unroll, Variant},
 };
@@ -83,13 +83,6 @@ impl Level for Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Shape {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 

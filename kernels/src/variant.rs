@@ -52,13 +52,6 @@ impl fmt::Display for Unroll {
     }
 }
 
-impl FromStr for Unroll {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
-    }
-}
-
 /// One point of the product of compiled axes, feasible or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Variant {
@@ -130,11 +123,11 @@ impl FromStr for Variant {
             return Err(ParseVariantError::Shape(name.to_owned()));
         };
         Ok(Self {
-            format: format.parse()?,
-            layout: layout.parse()?,
-            unpack: unpack.parse()?,
-            unroll: unroll.parse()?,
-            isa: isa.parse()?,
+            format: Format::parse(format)?,
+            layout: Layout::parse(layout)?,
+            unpack: Unpack::parse(unpack)?,
+            unroll: Unroll::parse(unroll)?,
+            isa: Isa::parse(isa)?,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! The peers, by name.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use septet_kernels::{Level, UnknownLevel};
+use septet_kernels::Level;
 
 use crate::library::Library;
 
@@ -251,13 +251,6 @@ impl fmt::Display for Peer {
     }
 }
 
-impl FromStr for Peer {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,9 +258,9 @@ mod tests {
     #[test]
     fn names_are_unique_and_parse_back() {
         for &peer in Peer::ALL {
-            assert_eq!(peer.to_string().parse::<Peer>(), Ok(peer));
+            assert_eq!(Peer::parse(&peer.to_string()), Ok(peer));
         }
-        let message = "ggml_q5_0".parse::<Peer>().expect_err("not a peer").to_string();
+        let message = Peer::parse("ggml_q5_0").expect_err("not a peer").to_string();
         assert!(message.contains("unknown peer `ggml_q5_0`") && message.contains("ggml_q4_0_repacked"), "{message}");
     }
 

@@ -35,7 +35,7 @@ pub use decoder::Decoder;
 pub use error::Error;
 pub use execution::{Execution, KernelChoice};
 pub use linear::{Linear, LinearSet, Place, Role, Storage};
-pub use projector::{BoundLinear, Projector};
+pub use projector::{BoundLinear, Projector, bind};
 pub use sampler::Sampler;
 pub use tokenizer::Tokenizer;
 pub use weights::{Matrix, ModelParts};

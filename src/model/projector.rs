@@ -54,17 +54,26 @@ impl BoundLinear {
             unroll: choice.unroll,
             isa: choice.isa,
         };
-        let Some(kernel) = registry::find(variant) else {
-            let reason = variant.infeasible().unwrap_or("not compiled for this architecture");
-            return Err(Error::NoKernel { variant, reason });
-        };
-        let kernel = kernel.bind().map_err(|missing| Error::Isa { variant, missing })?;
+        let kernel = bind(variant)?;
         let kernel = match execution.shape {
             Shape::Runtime => kernel,
             Shape::CompileTime => kernel.with_shape_of(matrix).map_err(Error::Uncompiled)?,
         };
         Ok(Self::Quantized(kernel.with_blocking(execution.blocking), Arc::clone(matrix)))
     }
+}
+
+/// The kernel of `variant`.
+///
+/// # Errors
+///
+/// When no such kernel exists, or this CPU can not run it.
+pub fn bind(variant: Variant) -> Result<BoundKernel, Error> {
+    let Some(kernel) = registry::find(variant) else {
+        let reason = variant.infeasible().unwrap_or("not compiled for this architecture");
+        return Err(Error::NoKernel { variant, reason });
+    };
+    kernel.bind().map_err(|missing| Error::Isa { variant, missing })
 }
 
 /// A vector that one or several linear layers multiply.

@@ -12,9 +12,9 @@
 //! adding [`PairFormat::BIAS`] to `a` and to `B_STEP·b` makes both members unsigned, and one sum
 //! of the activations corrects for both.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use crate::level::{Level, UnknownLevel};
+use crate::level::Level;
 
 mod w3;
 mod w3p5;
@@ -130,13 +130,6 @@ impl Level for Format {
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 

@@ -109,7 +109,7 @@ impl FromStr for Variant {
         let ["gemm", format, "rows16", isa] = parts[..] else {
             return Err(ParseVariantError::Shape(name.to_owned()));
         };
-        Ok(Self { format: format.parse()?, isa: isa.parse()? })
+        Ok(Self { format: Format::parse(format)?, isa: Isa::parse(isa)? })
     }
 }
 

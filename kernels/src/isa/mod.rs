@@ -5,12 +5,9 @@
 //! instructions: `detect` is the only way to one. Exactly one function of each instruction set,
 //! [`Vector::enter`], carries `#[target_feature]`; everything below it is `#[inline(always)]`.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::{fmt, sync::LazyLock};
 
-use crate::{
-    level::{Level, UnknownLevel},
-    roof::ReadWay,
-};
+use crate::{level::Level, roof::ReadWay};
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -216,13 +213,6 @@ impl Level for Isa {
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Isa {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 

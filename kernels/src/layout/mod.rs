@@ -6,12 +6,12 @@
 //! rows, interleaved so that each lane of a vector is a row (`rows16.rs`). Scales lie in an array of
 //! their own.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use crate::{
     format::{Format, PairFormat},
     granularity::Granularity,
-    level::{Level, UnknownLevel},
+    level::Level,
     quantized::QuantizedMatrix,
 };
 
@@ -156,12 +156,5 @@ impl Level for Layout {
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Layout {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }

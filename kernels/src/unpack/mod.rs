@@ -3,13 +3,9 @@
 //! Each strategy is one file with its scalar form ([`ScalarUnpack`]) and, where there is one, its
 //! vector form ([`VectorUnpack`]).
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use crate::{
-    format::PairFormat,
-    isa::Vector,
-    level::{Level, UnknownLevel},
-};
+use crate::{format::PairFormat, isa::Vector, level::Level};
 
 mod bit_parallel;
 mod branch;
@@ -91,13 +87,6 @@ impl Level for Unpack {
 impl fmt::Display for Unpack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-impl FromStr for Unpack {
-    type Err = UnknownLevel;
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        Self::parse(name)
     }
 }
 

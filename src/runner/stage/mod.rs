@@ -1,7 +1,6 @@
 //! A workload, ready to run: its weights in every stored form that its arms need, shared by all of
 //! them.
 
-mod columns;
 pub mod peer;
 mod pipeline;
 mod product;
@@ -9,18 +8,18 @@ mod product;
 use std::{cell::Cell, collections::BTreeSet, path::Path, sync::Arc};
 
 use rayon::prelude::*;
-use septet_kernels::{Format, Granularity, Layout};
+use septet_kernels::{Format, Granularity, Layout, PackedMatrix};
 use septet_peers::Peer;
 
-use self::{columns::Columns, peer::PeerProduct, pipeline::Pipeline, product::Product};
+pub use self::product::Problem;
+use self::{peer::PeerProduct, pipeline::Pipeline, product::Product};
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
     arm::{Arm, ArmFormat},
     digest::sha256,
     mixed::MixedFormats,
     model::{
-        Checkpoint, Config, Decoder, Error as ModelError, Execution, Linear, LinearSet, ModelParts, Place, Storage,
-        builtin,
+        Checkpoint, Config, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Place, Storage, builtin,
         shape::{self, Preset, ShapeModel},
         weights,
     },
@@ -53,7 +52,7 @@ enum Weights {
     /// The layers of a model, and the tokens that a trained one continues.
     Model { parts: Arc<ModelParts>, sets: Copies<LinearSet>, prompt: Vec<u32> },
     /// A matrix alone, also in the formats of other projects, and the seed of its vectors.
-    Matrix { matrices: Copies<Linear>, peers: Vec<Arc<septet_peers::Weights>>, seed: u64 },
+    Matrix { matrices: Copies<Arc<PackedMatrix>>, peers: Vec<Arc<septet_peers::Weights>>, seed: u64 },
 }
 
 /// An arm on its workload, to be repeated.
@@ -249,13 +248,13 @@ impl Stage {
     /// # Errors
     /// No kernel for the arm on this CPU.
     pub fn arm(&self, arm: &Arm, repetitions: usize) -> Result<Box<dyn Run>, RunError> {
-        let execution = Execution::of(arm, Arc::clone(&self.pool));
         let first = self.next_copy.get();
         let go_on_behind = |readings: usize| self.next_copy.set(first + repetitions * readings);
         Ok(match &self.weights {
             Weights::Model { parts, sets, prompt } => {
                 let positions = if prompt.is_empty() { usize::MAX } else { prompt.len() + self.tokens };
                 let copies = rotated(of(sets, arm), first);
+                let execution = Execution::of(arm, Arc::clone(&self.pool));
                 let decoder = Decoder::new(Arc::clone(parts), copies, execution, positions)?;
                 go_on_behind(prompt.len().div_ceil(decoder.prompt_batch()) + self.tokens);
                 Box::new(Pipeline::new(decoder, prompt.clone()))
@@ -267,11 +266,9 @@ impl Stage {
                 let columns = self.source.columns();
                 if arm.peer.is_some() {
                     Box::new(PeerProduct::new(of_peer(peers, arm), first, columns, self.pool.threads(), seed)?)
-                } else if columns > 1 {
-                    let copies = rotated(of(matrices, arm), first);
-                    Box::new(Columns::new(&copies, columns, arm, Arc::clone(&self.pool), seed)?)
                 } else {
-                    Box::new(Product::new(&rotated(of(matrices, arm), first), execution, seed)?)
+                    let copies = rotated(of(matrices, arm), first);
+                    Box::new(Product::new(copies, columns, arm, Arc::clone(&self.pool), seed)?)
                 }
             }
         })
@@ -290,6 +287,16 @@ impl Stage {
         arm.rest();
         let output = arm.output().iter().map(|value| value.to_bits()).collect();
         Ok(Repetition { prompt, token_ns, kernel_ns: arm.take_kernel_ns(), evidence, output })
+    }
+}
+
+/// What `arm` multiplies on a workload of a matrix alone, unless it is a peer.
+pub fn problem(workload: &Workload, arm: &Arm) -> Option<Problem> {
+    match workload.source {
+        Source::Matrix { rows, cols, columns, seed, .. } if arm.peer.is_none() => {
+            Some(Problem { format: arm.format, granularity: arm.granularity, rows, cols, columns, seed })
+        }
+        _ => None,
     }
 }
 

@@ -1,66 +1,137 @@
-//! One matrix times one vector, over copies of the matrix in turn.
+//! One matrix times one vector, or several at once, over copies of the matrix in turn.
 
 use std::{sync::Arc, time::Instant};
 
-use septet_kernels::{PackedMatrix, QuantizedMatrix, SplitMix64};
+use rayon::prelude::*;
+use septet_kernels::{
+    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, Granularity, NonFinite, Output, PackedMatrix,
+    Prefetch, QuantizedMatrix, Scratch, SplitMix64, gemm, ops::lanes::TILE, reference,
+};
 
 use super::{Run, Stored};
 use crate::{
-    arm::ArmFormat,
-    model::{BoundLinear, Error as ModelError, Execution, Linear, Projector},
+    arm::{Arm, ArmFormat},
+    model::{Error as ModelError, bind},
+    pool::ThreadPool,
     runner::RunError,
 };
 
-/// A matrix in copies at distinct addresses, and the vector that it multiplies.
+/// A matrix in copies at distinct addresses, and the vectors that it multiplies.
 pub struct Product {
-    /// Quantizes the vector for each product, outside of the kernel's time.
-    projector: Projector,
-    copies: Vec<BoundLinear>,
+    pool: Arc<ThreadPool>,
+    copies: Vec<Arc<PackedMatrix>>,
     /// Products of this repetition so far.
     products: usize,
-    /// (cols)
-    x: Vec<f32>,
-    /// (rows)
+    /// (columns) of (cols)
+    xs: Vec<Vec<f32>>,
+    way: Way,
+    /// One for each worker.
+    scratch: Vec<Scratch>,
+    /// (tiles, columns, 64); rows of the last tile behind the matrix stay zero
     out: Vec<f32>,
+    kernel_ns: u64,
+}
+
+/// How the columns are multiplied.
+enum Way {
+    /// A worker's rows with the only column, or else a tile of rows, while it is in a cache, with one
+    /// column after another.
+    EachColumn { kernel: BoundKernel, prefetch: Prefetch, operands: Vec<Activations> },
+    /// A tile is unpacked once into a panel for all columns.
+    Panel { kernel: gemm::BoundKernel, operand: Activations, batch: ActivationBatch },
 }
 
 impl Product {
-    /// The product of `copies`, beginning with the first, under `execution`.
+    /// The product of `copies`, beginning with the first, with `columns` seeded vectors.
     ///
     /// # Errors
-    /// No kernel for the execution on this CPU.
-    pub fn new(copies: &[Linear], execution: Execution, seed: u64) -> Result<Self, ModelError> {
-        let bound = copies.iter().map(|copy| BoundLinear::new(copy, &execution)).collect::<Result<_, _>>()?;
-        let (rows, cols) = copies.first().map_or((0, 0), |copy| (copy.rows(), copy.cols()));
-        let mut random = SplitMix64::new(seed);
+    /// No kernel for the arm on this CPU, or no copy.
+    pub fn new(
+        copies: Vec<Arc<PackedMatrix>>,
+        columns: usize,
+        arm: &Arm,
+        pool: Arc<ThreadPool>,
+        seed: u64,
+    ) -> Result<Self, RunError> {
+        let Some(first) = copies.first() else { return Err(RunError::NothingToRun) };
+        let panel = arm.prompt_kernels().into_iter().find_map(gemm::find).and_then(|kernel| kernel.bind().ok());
+        let way = match panel {
+            Some(kernel) => Way::Panel { kernel, operand: Activations::default(), batch: ActivationBatch::default() },
+            None => Way::EachColumn {
+                kernel: bind(arm.variant(first.format()))?.with_blocking(arm.blocking),
+                prefetch: arm.prefetch,
+                operands: vec![Activations::default(); columns],
+            },
+        };
         Ok(Self {
-            projector: Projector::new(execution, 0, copies.iter()),
-            copies: bound,
+            xs: vectors(first.cols(), columns, seed),
+            out: vec![0.0; first.rows().next_multiple_of(TILE) * columns],
+            scratch: (0..pool.threads()).map(|_| Scratch::with_capacity(first.stripe_bytes())).collect(),
+            pool,
+            copies,
             products: 0,
-            x: (0..cols).map(|_| random.normal_f32()).collect(),
-            out: vec![0.0; rows],
+            way,
+            kernel_ns: 0,
         })
+    }
+
+    /// Quantizes the columns and multiplies `weights` with them.
+    fn multiply(&mut self, weights: &PackedMatrix) -> Result<(), NonFinite> {
+        let Self { pool, xs, way, scratch, out, kernel_ns, .. } = self;
+        let (columns, segment) = (xs.len(), weights.segment());
+        let outputs = [(out.as_mut_slice(), TILE * columns)];
+        let clock = match way {
+            Way::EachColumn { kernel, prefetch, operands } => {
+                operands.iter_mut().zip(xs).try_for_each(|(operand, x)| operand.quantize(x, segment))?;
+                let clock = Instant::now();
+                pool.for_parts(outputs, scratch, |[part], scratch| {
+                    let at_once = if columns == 1 { part.units.len() } else { 1 };
+                    let products = part.values.chunks_exact_mut(at_once * TILE * columns);
+                    for (first, out) in part.units.clone().step_by(at_once).zip(products) {
+                        let rows = (weights.rows() - first * TILE).min(at_once * TILE);
+                        for (activations, out) in operands.iter().zip(out.chunks_exact_mut(at_once * TILE)) {
+                            let (tiles, output) = (first..first + at_once, Output::Store(&mut out[..rows]));
+                            kernel.gemv(GemvJob { weights, activations, tiles, output, prefetch: *prefetch, scratch });
+                        }
+                    }
+                });
+                clock
+            }
+            Way::Panel { kernel, operand, batch } => {
+                batch.reset(columns, weights.cols(), segment);
+                for (column, x) in xs.iter().enumerate() {
+                    operand.quantize(x, segment)?;
+                    batch.set(column, operand);
+                }
+                let clock = Instant::now();
+                pool.for_parts(outputs, scratch, |[part], _| {
+                    let units = part.units.start * columns..part.units.end * columns;
+                    kernel.gemm(GemmJob { weights, batch, units, out: part.values });
+                });
+                clock
+            }
+        };
+        *kernel_ns += clock.elapsed().as_nanos() as u64;
+        Ok(())
     }
 }
 
 impl Run for Product {
     fn rewind(&mut self) {
         self.products = 0;
-        self.projector.take_spans();
+        self.kernel_ns = 0;
     }
 
     fn token(&mut self) -> Result<u64, RunError> {
-        let copy = &self.copies[self.products % self.copies.len()];
+        let weights = Arc::clone(&self.copies[self.products % self.copies.len()]);
         self.products += 1;
         let clock = Instant::now();
-        let operand = self.projector.plain(&self.x);
-        let stored = self.projector.store(copy, operand, &mut self.out);
-        stored.map_err(|_| ModelError::NonFinite { what: "an activation", position: 0 })?;
+        self.multiply(&weights).map_err(|_| ModelError::NonFinite { what: "an activation", position: 0 })?;
         Ok(clock.elapsed().as_nanos() as u64)
     }
 
     fn take_kernel_ns(&mut self) -> u64 {
-        self.projector.take_spans().kernel_ns
+        std::mem::take(&mut self.kernel_ns)
     }
 
     fn output(&self) -> &[f32] {
@@ -68,18 +139,72 @@ impl Run for Product {
     }
 }
 
+/// What a product is of, however it is stored and computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub format: ArmFormat,
+    pub granularity: Granularity,
+    pub rows: usize,
+    pub cols: usize,
+    pub columns: usize,
+    pub seed: u64,
+}
+
+impl Problem {
+    /// The output that every arm must leave, by the reference from the codes themselves, on all CPUs:
+    /// (tiles, columns, 64).
+    ///
+    /// # Errors
+    /// A shape without weights, or mixed formats.
+    pub fn expected(&self) -> Result<Vec<f32>, RunError> {
+        let matrix = self.matrix()?;
+        let columns = reference::Columns::new(&matrix, &vectors(self.cols, self.columns, self.seed));
+        let mut out = vec![0.0; self.rows.next_multiple_of(TILE) * self.columns];
+        out.par_chunks_exact_mut(TILE * self.columns).enumerate().for_each(|(tile, out)| {
+            let rows = tile * TILE..self.rows.min((tile + 1) * TILE);
+            let mut products = vec![0.0; rows.len() * self.columns];
+            reference::gemm(&matrix, &columns, rows.clone(), &mut products);
+            for (out, products) in out.chunks_exact_mut(TILE).zip(products.chunks_exact(rows.len())) {
+                out[..rows.len()].copy_from_slice(products);
+            }
+        });
+        Ok(out)
+    }
+
+    /// The seeded matrix.
+    fn matrix(&self) -> Result<QuantizedMatrix, RunError> {
+        let Self { format, granularity, rows, cols, seed, .. } = *self;
+        let ArmFormat::Uniform(format) = format else { return Err(RunError::NothingToRun) };
+        QuantizedMatrix::random(rows, cols, format, granularity, seed).map_err(|cause| RunError::Matrix {
+            rows,
+            cols,
+            cause,
+        })
+    }
+}
+
+/// The seeded vectors that a matrix multiplies: (columns) of (cols).
+fn vectors(cols: usize, columns: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut random = SplitMix64::new(seed);
+    (0..columns).map(|_| (0..cols).map(|_| random.normal_f32()).collect()).collect()
+}
+
 /// A seeded matrix of `rows × cols`, stored as `stored`, in `copies` copies.
 ///
 /// # Errors
 /// A layout that is not offered for the format.
-pub fn matrices(stored: Stored, rows: usize, cols: usize, copies: usize, seed: u64) -> Result<Vec<Linear>, RunError> {
-    let ArmFormat::Uniform(format) = stored.format else { return Err(RunError::NothingToRun) };
-    let quantize = || {
-        let matrix = QuantizedMatrix::random(rows, cols, format, stored.granularity, seed)?;
-        PackedMatrix::pack(&matrix, stored.layout)
-    };
-    let first = quantize().map_err(|cause| RunError::Matrix { rows, cols, cause })?;
+pub fn matrices(
+    stored: Stored,
+    rows: usize,
+    cols: usize,
+    copies: usize,
+    seed: u64,
+) -> Result<Vec<Arc<PackedMatrix>>, RunError> {
+    let matrix =
+        Problem { format: stored.format, granularity: stored.granularity, rows, cols, columns: 1, seed }.matrix()?;
+    let packed = PackedMatrix::pack(&matrix, stored.layout);
+    let first = packed.map_err(|cause| RunError::Matrix { rows, cols, cause })?;
     let mut all: Vec<PackedMatrix> = (1..copies).map(|_| first.duplicate()).collect();
     all.push(first);
-    Ok(all.into_iter().map(|matrix| Linear::Quantized(Arc::new(matrix))).collect())
+    Ok(all.into_iter().map(Arc::new).collect())
 }
