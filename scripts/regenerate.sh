@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 for reference in results/*/reference; do
   [ -f "$reference/manifest.json" ] || continue
   case "$reference" in
-    results/ablation/* | results/roofline/*) cargo run --release -- report "$reference" --splice README.md ;;
+    results/ablation/* | results/peers/* | results/roofline/*) cargo run --release -- report "$reference" --splice README.md ;;
     *) cargo run --release -- report "$reference" ;;
   esac
 done

@@ -74,6 +74,8 @@ fn asm_prints_counts_and_the_loop() {
 fn an_unknown_kernel_has_nearest_names_and_a_reason() {
     refused(&["asm", "gemv/w3p5/dense/lutt/u4/avx512"], &["unknown unpack `lutt`", "/lut/u4/avx512", "bench list"]);
     refused(&["asm", "gemv/w4/dense/branch/u4/avx2"], &["branch is scalar only"]);
+    refused(&["asm", "gemm/w3p5/dense/avx2"], &["gemm/<format>/rows16/<isa>", "bench list"]);
+    refused(&["asm", "gemm/w3p5/rows16/avx2", "--prefetch"], &["no code that prefetches", "leave `--prefetch` out"]);
     refused(&["asm", "nonsense"], &["gemv/<format>/<layout>/<unpack>/<unroll>/<isa>", "bench list"]);
 }
 
@@ -104,7 +106,7 @@ fn doctor_measures_every_ceiling_and_says_how() {
         assert!(!maxima(&diagnosis, quantity, place).is_empty(), "no {quantity} of {place} in\n{out}");
     }
     for isa in Isa::ALL.iter().filter(|isa| isa.vector_bytes() > 0 && isa.is_available()) {
-        for quantity in ["int8_dot", "f32_fma"] {
+        for quantity in ["int8_dot", "f32_fma", "vector_issue"] {
             assert!(!maxima(&diagnosis, quantity, isa.name()).is_empty(), "no {quantity} of {isa} in\n{out}");
         }
     }

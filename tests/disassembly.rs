@@ -1,8 +1,8 @@
 //! The registry keeps its word in machine code: what an axis is called is what the compiler made.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
-use septet::disassembly::{LoopFacts, loop_facts};
-use septet_kernels::{Format, Isa, Layout, Unpack, Unroll, Variant, registry};
+use septet::disassembly::{LoopFacts, gemm_loop_facts, loop_facts};
+use septet_kernels::{Format, Isa, Layout, Unpack, Unroll, Variant, gemm, registry};
 
 /// Checks a property of the inner loop of every kernel, with and without prefetching, for any shape and
 /// for those that it is compiled for; a failure prints the loop.
@@ -83,5 +83,26 @@ fn vector_loops_prefetch_where_asked() {
         };
         let expected = if prefetching { count } else { 0 };
         variant.isa == Isa::Scalar || facts.listing.matches(hint).count() == expected
+    });
+}
+
+/// The loop of a kernel for many columns multiplies, in the registers of its set, without a call or a jump on
+/// data; and a vector unit executes what is counted.
+#[test]
+fn kernels_for_many_columns_have_their_loops_too() {
+    for kernel in gemm::kernels() {
+        let variant = kernel.variant;
+        let facts = gemm_loop_facts(kernel).unwrap_or_else(|error| panic!("{variant}: {error}"));
+        assert_eq!(facts.vector_bits, 8 * variant.isa.vector_bytes() as u32, "{variant}\n{}", facts.listing);
+        assert_eq!((facts.calls, facts.jumps_inside), (0, 0), "{variant}\n{}", facts.listing);
+    }
+}
+
+/// Loads, stores and jumps are no operations of vector units, products and what makes their operands are.
+#[test]
+fn vector_operations_are_between_products_and_instructions() {
+    every_loop(|variant, _, facts| match variant.isa {
+        Isa::Scalar => facts.vector_operations == 0,
+        _ => facts.products < facts.vector_operations && facts.vector_operations < facts.instructions,
     });
 }

@@ -6,7 +6,7 @@ use crate::{
     error::Missing,
     isa::{
         Isa, enter_vectors,
-        peak::{ACCUMULATORS, Dots, MultiplyAdds},
+        peak::{ACCUMULATORS, Dots, MultiplyAdds, Ors},
     },
 };
 
@@ -53,6 +53,16 @@ pub fn int8_peak(isa: Isa, iterations: u64) -> Result<u64, Missing> {
     done(ran, isa, iterations * (ACCUMULATORS * isa.vector_bytes()) as u64)
 }
 
+/// Takes bitwise ORs in registers with the vectors of `isa`, `iterations` times on each of twelve accumulators;
+/// the number of vector instructions. As many are issued as the core has units for the plainest of them.
+///
+/// # Errors
+/// As [`int8_peak`].
+pub fn vector_issue(isa: Isa, iterations: u64) -> Result<u64, Missing> {
+    let ran = enter_vectors(isa, Ors { iterations });
+    done(ran, isa, iterations * ACCUMULATORS as u64)
+}
+
 /// As [`int8_peak`], with fused multiply-adds of f32; the number of floating-point operations, two
 /// for each multiply-add.
 ///
@@ -79,6 +89,7 @@ mod tests {
             let bytes = isa.vector_bytes() as u64;
             assert_eq!(int8_peak(isa, 5), Ok(5 * 12 * bytes));
             assert_eq!(f32_peak(isa, 5), Ok(5 * 12 * 2 * bytes / 4));
+            assert_eq!(vector_issue(isa, 5), Ok(5 * 12));
         }
     }
 }

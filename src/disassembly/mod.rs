@@ -6,8 +6,10 @@
 //! jump. The path: process → function (`image`) → basic blocks (`flow`) → natural loops (`loops`) →
 //! [`LoopFacts`].
 
+use std::fmt::Display;
+
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
-use septet_kernels::Kernel;
+use septet_kernels::{Kernel, gemm};
 use thiserror::Error;
 
 mod flow;
@@ -47,8 +49,12 @@ pub struct LoopFacts {
     pub vector_bits: u32,
     /// Multiplying instructions: `imul`, or dot products of bytes.
     pub products: usize,
-    /// Weights multiplied by one iteration: one for each `imul`, one for each byte of a dot product.
+    /// Weights multiplied by one iteration: one for each `imul`, one for each byte of a dot product. A
+    /// weight that is multiplied with several columns counts once for each.
     pub weights: usize,
+    /// Instructions that a vector unit executes: those on vector registers, except moves, loads, stores
+    /// and broadcasts from memory.
+    pub vector_operations: usize,
     /// The loop in NASM syntax.
     pub listing: String,
 }
@@ -63,38 +69,64 @@ impl LoopFacts {
     pub fn instructions_per_weight(&self) -> f64 {
         self.instructions as f64 / self.weights as f64
     }
+
+    /// Instructions of vector units for each weight.
+    pub fn vector_operations_per_weight(&self) -> f64 {
+        self.vector_operations as f64 / self.weights as f64
+    }
 }
 
-/// The innermost loop of `kernel` with the most products, in the function itself or in one that it
-/// calls: a vector kernel checks the instruction set and calls the code that uses it. With `cols`, of the
-/// code that is compiled for matrices of so many columns.
+/// Calls between a kernel and its loop at most: a vector kernel checks the instruction set and calls the
+/// code that uses it, and one for many columns calls from there what multiplies a panel.
+const CALLS: usize = 2;
+
+/// The innermost loop of `kernel` with the most products, in the function itself or, without one there, in
+/// those that it calls. With `cols`, of the code that is compiled for matrices of so many columns.
 ///
 /// # Errors
 /// [`Unavailable`] on architectures other than x86-64, where the process cannot read its code, and where
 /// no code is compiled for `cols`.
 pub fn loop_facts(kernel: &Kernel, prefetching: bool, cols: Option<usize>) -> Result<LoopFacts, Unavailable> {
-    if cfg!(not(target_arch = "x86_64")) {
-        return Err(Unavailable("only x86-64 code is decoded".to_owned()));
-    }
     let code = kernel.code_address(prefetching, cols).ok_or_else(|| {
         let (variant, cols, compiled) = (kernel.variant, cols.unwrap_or_default(), kernel.compiled_cols());
         Unavailable(format!("{variant} is not compiled for K = {cols}; compiled: {compiled:?}"))
     })?;
-    let (image, address) = Image::locate(code)?;
+    of_code(code, &kernel.variant)
+}
+
+/// The same of a kernel for many columns: the loop that multiplies a panel. What unpacks weights into
+/// the panel is none of it.
+///
+/// # Errors
+/// [`Unavailable`] on architectures other than x86-64, and where the process cannot read its code.
+pub fn gemm_loop_facts(kernel: &gemm::Kernel) -> Result<LoopFacts, Unavailable> {
+    of_code(kernel.code_address(), &kernel.variant)
+}
+
+fn of_code(address: usize, name: &dyn Display) -> Result<LoopFacts, Unavailable> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Err(Unavailable("only x86-64 code is decoded".to_owned()));
+    }
+    let (image, address) = Image::locate(address)?;
     let function = image.function(address)?;
     // What is called outside of the executable is none of the kernel's code, and taken to return.
     let callee = |call: &Instruction| image.target(call).and_then(|target| image.function(target).ok());
     let returns = |call: &Instruction| callee(call).is_none_or(|function| function.returns());
-    let callees: Vec<Function> = function.calls().filter_map(|call| callee(&call)).collect();
-    std::iter::once(&function)
-        .chain(&callees)
-        .flat_map(|function| {
+    let widest = |functions: &[Function]| {
+        let loops = functions.iter().flat_map(|function| {
             let graph = Graph::of(function, returns);
             loops::innermost(&graph).iter().map(|found| LoopFacts::of(&graph, found)).collect::<Vec<_>>()
+        });
+        loops.filter(|facts| facts.products > 0).max_by_key(|facts| facts.weights)
+    };
+    let mut functions = vec![function];
+    (0..=CALLS)
+        .find_map(|_| {
+            let found = widest(&functions);
+            functions = functions.iter().flat_map(Function::calls).filter_map(|call| callee(&call)).collect();
+            found
         })
-        .filter(|facts| facts.products > 0)
-        .max_by_key(|facts| facts.weights)
-        .ok_or_else(|| Unavailable(format!("no loop of {} multiplies", kernel.variant)))
+        .ok_or_else(|| Unavailable(format!("no loop of {name} multiplies")))
 }
 
 impl LoopFacts {
@@ -113,6 +145,7 @@ impl LoopFacts {
             vector_bits: instructions.iter().map(vector_bits).max().unwrap_or_default(),
             products: instructions.iter().filter(|i| weights(i) > 0).count(),
             weights: instructions.iter().map(weights).sum(),
+            vector_operations: instructions.iter().filter(|i| is_vector_operation(i)).count(),
             listing: nasm::listing(&instructions),
         };
         for block in blocks() {
@@ -140,6 +173,15 @@ fn weights(instruction: &Instruction) -> usize {
         Mnemonic::Vpmaddubsw | Mnemonic::Vpdpbusd | Mnemonic::Vpdpbusds => target.size(),
         _ => 0,
     }
+}
+
+/// Whether a vector unit executes an instruction: it names a vector register and does more than to move
+/// what it finds there or in memory.
+fn is_vector_operation(instruction: &Instruction) -> bool {
+    let name = format!("{:?}", instruction.mnemonic());
+    let reads_memory = (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+    let moves = name.starts_with("Vmov") || reads_memory && name.contains("broadcast");
+    vector_bits(instruction) > 0 && !moves
 }
 
 /// Bits of the widest vector register among the operands of an instruction.

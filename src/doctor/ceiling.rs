@@ -13,6 +13,7 @@ pub enum Quantity {
     ReadBandwidth,
     Int8Dot,
     F32Fma,
+    VectorIssue,
     CoreToCore,
     TimerStep,
     TimerCost,
@@ -20,8 +21,15 @@ pub enum Quantity {
 
 impl Quantity {
     /// Every quantity, in the order of the report.
-    pub const ALL: [Self; 6] =
-        [Self::ReadBandwidth, Self::Int8Dot, Self::F32Fma, Self::CoreToCore, Self::TimerStep, Self::TimerCost];
+    pub const ALL: [Self; 7] = [
+        Self::ReadBandwidth,
+        Self::Int8Dot,
+        Self::F32Fma,
+        Self::VectorIssue,
+        Self::CoreToCore,
+        Self::TimerStep,
+        Self::TimerCost,
+    ];
 
     /// Its name in files.
     pub const fn name(self) -> &'static str {
@@ -29,6 +37,7 @@ impl Quantity {
             Self::ReadBandwidth => "read_bandwidth",
             Self::Int8Dot => "int8_dot",
             Self::F32Fma => "f32_fma",
+            Self::VectorIssue => "vector_issue",
             Self::CoreToCore => "core_to_core",
             Self::TimerStep => "timer_step",
             Self::TimerCost => "timer_cost",
@@ -41,6 +50,7 @@ impl Quantity {
             Self::ReadBandwidth => "GB/s",
             Self::Int8Dot => "GMAC/s",
             Self::F32Fma => "GFLOP/s",
+            Self::VectorIssue => "Ginstr/s",
             Self::CoreToCore | Self::TimerStep | Self::TimerCost => "ns",
         }
     }
@@ -51,6 +61,7 @@ impl Quantity {
             Self::ReadBandwidth => "Read bandwidth, GB/s (10^9 bytes)",
             Self::Int8Dot => "int8 dot products in registers, GMAC/s",
             Self::F32Fma => "f32 fused multiply-adds in registers, GFLOP/s",
+            Self::VectorIssue => "Vector instructions in registers, Ginstr/s (10^9 instructions)",
             Self::CoreToCore => "Core to core, one way, ns",
             Self::TimerStep => "Smallest step of the timer, ns",
             Self::TimerCost => "Mean cost of reading the timer, ns",

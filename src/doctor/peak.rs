@@ -1,8 +1,8 @@
-//! Arithmetic without memory: int8 dot products and f32 fused multiply-adds.
+//! Arithmetic without memory: int8 dot products, f32 fused multiply-adds, and the plainest instructions.
 
 use septet_kernels::{
     Isa, Level, Missing,
-    roof::{f32_peak, int8_peak},
+    roof::{f32_peak, int8_peak, vector_issue},
 };
 
 use super::{
@@ -23,6 +23,7 @@ pub fn measure(effort: &Effort) -> Vec<Ceiling> {
     let counts = thread_counts(machine::cores());
     let mut ceilings = int8_on(&sets, &counts, effort);
     ceilings.extend(peaks(Quantity::F32Fma, f32_peak, &sets, &counts, effort));
+    ceilings.extend(issue_on(&sets, &counts, effort));
     ceilings
 }
 
@@ -36,12 +37,17 @@ pub fn int8_on(sets: &[Isa], counts: &[usize], effort: &Effort) -> Vec<Ceiling> 
     peaks(Quantity::Int8Dot, int8_peak, sets, counts, effort)
 }
 
+/// Vector instructions that these instruction sets, which this CPU has, issue a second.
+pub fn issue_on(sets: &[Isa], counts: &[usize], effort: &Effort) -> Vec<Ceiling> {
+    peaks(Quantity::VectorIssue, vector_issue, sets, counts, effort)
+}
+
 fn peaks(quantity: Quantity, run: Run, sets: &[Isa], counts: &[usize], effort: &Effort) -> Vec<Ceiling> {
     if sets.is_empty() {
         let remedy = "run on an x86-64 CPU with AVX2 and FMA or with AVX-512, or on an AArch64 CPU with dotprod";
         return vec![Ceiling::unavailable(quantity, "vectors", 1, "this CPU has no vector kernels", remedy)];
     }
-    let slice = effort.slice(2 * sets.len() * counts.len());
+    let slice = effort.slice(3 * sets.len() * counts.len());
     let all = sets.iter().flat_map(|isa| counts.iter().map(move |threads| (*isa, *threads)));
     let ceiling = |(isa, threads)| {
         let pool = match ThreadPool::bound(threads) {
@@ -70,6 +76,10 @@ fn peaks(quantity: Quantity, run: Run, sets: &[Isa], counts: &[usize], effort: &
 
 /// What the loop consists of.
 fn instructions(quantity: Quantity, isa: Isa) -> String {
-    let instructions = if quantity == Quantity::F32Fma { "fused multiply-adds" } else { isa.dot_product() };
+    let instructions = match quantity {
+        Quantity::F32Fma => "fused multiply-adds",
+        Quantity::VectorIssue => "bitwise ORs",
+        _ => isa.dot_product(),
+    };
     format!("{instructions} on {} bits, 12 accumulators, no memory", 8 * isa.vector_bytes())
 }

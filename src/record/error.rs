@@ -10,6 +10,13 @@ use thiserror::Error;
 pub enum RecordError {
     #[error("{}: {cause}", path.display())]
     Io { path: PathBuf, cause: std::io::Error },
+    /// A folder that holds no run.
+    #[error(
+        "{}: {found}; expected the folder of a run, with manifest.json and samples.csv in it; give one that `bench run` \
+         printed, such as results/ablation/<run-id>",
+        dir.display()
+    )]
+    NoRun { dir: PathBuf, found: &'static str },
     /// A header with a column that this version does not know.
     #[error(
         "{}:1: unknown column `{column}`; this version reads exactly: {}",

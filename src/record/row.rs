@@ -158,6 +158,10 @@ pub struct CounterRow {
     pub reason: String,
 }
 
+/// The counter of instructions of vector units for each weight of the inner loop, from which reports
+/// estimate a bound by issue.
+pub const VECTOR_OPERATIONS: &str = "loop_vector_operations_per_weight";
+
 /// One limit of the machine, measured at the beginning of one block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -166,7 +170,7 @@ pub struct CeilingRow {
     pub session: u32,
     pub block: u32,
     pub ceiling: Quantity,
-    /// Of `int8_dot` an instruction set, of `read_bandwidth` a cache level or `DRAM`, of
+    /// Of `int8_dot` and `vector_issue` an instruction set, of `read_bandwidth` a cache level or `DRAM`, of
     /// `core_to_core` the two CPUs.
     pub place: String,
     /// Threads that worked at the same time.

@@ -142,14 +142,21 @@ fn beyond(block: u32, plan: &Plan) -> Option<(&'static str, String)> {
 impl Row for CeilingRow {
     const FILE: &'static str = "ceilings.csv";
     const COLUMNS: &'static [&'static str] = &["session", "block", "ceiling", "place", "threads", "value", "unit"];
-    const CHOICE: Option<(&'static str, &'static [&'static str])> =
-        Some(("ceiling", &[Quantity::Int8Dot.name(), Quantity::ReadBandwidth.name(), Quantity::CoreToCore.name()]));
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some((
+        "ceiling",
+        &[
+            Quantity::Int8Dot.name(),
+            Quantity::VectorIssue.name(),
+            Quantity::ReadBandwidth.name(),
+            Quantity::CoreToCore.name(),
+        ],
+    ));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         if !(self.value.is_finite() && self.value > 0.0) {
             Err(("value", "a positive, finite number"))
         } else if self.unit != self.ceiling.unit() {
-            Err(("unit", "GMAC/s of int8_dot, GB/s of read_bandwidth, ns of core_to_core"))
+            Err(("unit", "GMAC/s of int8_dot, Ginstr/s of vector_issue, GB/s of read_bandwidth, ns of core_to_core"))
         } else if self.place.is_empty() {
             Err(("place", "an instruction set, a cache level, DRAM, or two CPUs"))
         } else {
@@ -164,7 +171,7 @@ impl Row for CeilingRow {
         let level = self.place == "DRAM" || self.place.strip_prefix('L').is_some_and(|n| n.parse::<u8>().is_ok());
         let counted = || counts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         match self.ceiling {
-            Quantity::Int8Dot if !isas.contains(self.place.as_str()) => {
+            Quantity::Int8Dot | Quantity::VectorIssue if !isas.contains(self.place.as_str()) => {
                 let isas: Vec<&str> = isas.into_iter().collect();
                 Some(("place", format!("an instruction set of the plan: {}", isas.join(", "))))
             }

@@ -181,7 +181,13 @@ pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), RecordError
 /// cells than its plan.
 pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
     let path = dir.join(MANIFEST_FILE);
-    let bytes = fs::read(&path).map_err(io(&path))?;
+    let no_run = |found| RecordError::NoRun { dir: dir.to_owned(), found };
+    let bytes = match fs::read(&path) {
+        Err(_) if !dir.exists() => return Err(no_run("no such folder")),
+        Err(_) if !dir.is_dir() => return Err(no_run("it is a file")),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_run("there is no manifest.json in it")),
+        read => read.map_err(io(&path))?,
+    };
     let json = |cause| RecordError::Json { path: path.clone(), cause };
     // Versions first: a field that another version has is not the reader's real problem.
     let raw: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;

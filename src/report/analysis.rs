@@ -16,6 +16,7 @@ use super::rivals::{AgainstRival, against_rivals};
 use super::roofline::{Standing, caches, standing};
 use super::scaling::{Scaling, scalings};
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
+use crate::record::row::VECTOR_OPERATIONS;
 use crate::record::{CeilingRow, CellFacts, CounterRow, FailureRow, Manifest, Sample};
 use crate::stats::Interval;
 use crate::stats::combination::{Prediction, combination};
@@ -217,7 +218,8 @@ impl Analysis {
         let sessions = counted_sessions(samples);
         let table = blocks(samples, &sessions, &manifest.facts)?;
         let ceilings = Ceilings::new(ceilings, &sessions);
-        let standings = if ceilings.is_empty() { Vec::new() } else { standings(&manifest, &table, &ceilings) };
+        let standings =
+            if ceilings.is_empty() { Vec::new() } else { standings(&manifest, &table, &ceilings, &counters) };
         let plan = &manifest.plan;
         let cells: Vec<CellResult> = plan
             .cells
@@ -324,13 +326,19 @@ fn cell_result(
     CellResult { cell: cell.clone(), facts: facts.clone(), metrics, traffic, status }
 }
 
-fn standings(manifest: &Manifest, table: &BlockTable, ceilings: &Ceilings) -> Vec<Standing> {
+/// The value of a counter of a cell, if it has one.
+pub fn counter(counters: &[CounterRow], cell_id: &str, name: &str) -> Option<f64> {
+    counters.iter().find(|row| row.cell_id == cell_id && row.counter == name).and_then(|row| row.value)
+}
+
+fn standings(manifest: &Manifest, table: &BlockTable, ceilings: &Ceilings, counters: &[CounterRow]) -> Vec<Standing> {
     let plan = &manifest.plan;
     let caches = manifest.environment.get("caches").map(|fact| caches(fact)).unwrap_or_default();
     let of_cell = |(cell, facts): (&Cell, &CellFacts)| {
         let workload = plan.workloads.iter().find(|workload| workload.name == cell.workload)?;
         let blocks = table.get(&(cell.id.clone(), KERNEL_TIME.to_owned()))?;
-        standing((cell, facts, workload), blocks, ceilings, &caches, plan.protocol.confidence)
+        let vector_operations = counter(counters, &cell.id, VECTOR_OPERATIONS);
+        standing((cell, facts, workload), blocks, ceilings, vector_operations, &caches, plan.protocol.confidence)
     };
     let cells = plan.cells.iter().zip(&manifest.facts).filter(|(cell, _)| cell.null_of.is_none());
     cells.filter_map(of_cell).collect()

@@ -94,14 +94,15 @@ impl Report {
     }
 
     /// The tables that a README shows, by the name of their markers: of kernels on matrices alone
-    /// `peers` where other projects ran, else `fastest`; of anything else `claims`, and `ladder` (the first cumulative design).
+    /// `beside_peers` where other projects ran, else `fastest`; of anything else `claims`, and `ladder` (the
+    /// first cumulative design).
     pub fn headlines(&self) -> Vec<(&'static str, String)> {
         if self.analysis.manifest.plan.is_of_matrices() {
-            let beside = table::Peers.build(&self.analysis);
+            let beside = table::BesidePeers.build(&self.analysis);
             return if beside.rows.is_empty() {
                 vec![("fastest", render::markdown(&table::Fastest.build(&self.analysis)))]
             } else {
-                vec![("peers", render::markdown(&beside))]
+                vec![("beside_peers", render::markdown(&beside))]
             };
         }
         let claims = table::Claims.build(&self.analysis);

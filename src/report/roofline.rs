@@ -9,6 +9,14 @@
 //! Bandwidth and clock of a shared host move, so the share of the binding ceiling is taken within each
 //! block, from a bandwidth measured around each repetition and a peak measured in the same process. A
 //! quotient of medians over blocks may pair the fast minutes of one with the slow minutes of the other.
+//!
+//! Weights that lie in a cache arrive faster than a kernel unpacks them, and what it issues to unpack them is no
+//! operation of the roofline. So there is an *issue bound* beside it: the vector instructions that the core
+//! issues in a second, at most, over those that the kernel's inner loop has for each weight. The first is
+//! measured at the beginning of each block by a loop of the plainest instruction, which every vector unit
+//! executes; the second is counted in the disassembled loop, without loads, stores and moves, which
+//! take no place in a vector unit. It is an estimate from above: instructions that only some of the units
+//! execute, dependences, and everything outside of the loop make it lower.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +42,18 @@ pub struct Standing {
     pub speed: (f64, Interval),
     /// The lower ceiling and the share of it; `None` where no block has a ceiling.
     pub bound: Option<Bound>,
+    /// Of weights in a cache; `None` where the issue rate or the instructions of the loop are not known.
+    pub issue: Option<Issue>,
+}
+
+/// A kernel beside the bound by instruction issue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Issue {
+    /// Weights a nanosecond that the core could issue the inner loop for, each counted once for every
+    /// column: median over blocks, and its interval.
+    pub weights_per_ns: (f64, Interval),
+    /// Median over blocks of the kernel's share of it within each block, and its interval.
+    pub share: (f64, Interval),
 }
 
 /// The ceiling that binds.
@@ -46,10 +66,12 @@ pub struct Bound {
 }
 
 /// The kernel of a matrix cell from its kernel times; `None` without one, and for other workloads.
+/// `vector_operations` are the vector instructions of its inner loop for each weight, where known.
 pub fn standing(
     (cell, facts, workload): (&Cell, &CellFacts, &Workload),
     blocks: &Blocks,
     ceilings: &Ceilings,
+    vector_operations: Option<f64>,
     caches: &[(String, u64)],
     confidence: f64,
 ) -> Option<Standing> {
@@ -71,6 +93,11 @@ pub fn standing(
         };
         Some(Bound { name, share: level(shares.into_iter(), confidence)? })
     });
+    let issue_rate = ceilings.find(workload.threads, Quantity::VectorIssue, isa);
+    let issue = vector_operations
+        .filter(|operations| workload.residency == Residency::Cache && *operations > 0.0)
+        .zip(issue_rate)
+        .and_then(|(operations, rate)| issue(&speeds, operations, rate, confidence));
     Some(Standing {
         cell_id: cell.id.clone(),
         threads: workload.threads,
@@ -79,6 +106,18 @@ pub fn standing(
         intensity: operations / facts.bytes_per_unit as f64,
         speed: level(speeds.into_values(), confidence)?,
         bound,
+        issue,
+    })
+}
+
+/// The bound by issue in the blocks with a rate, and the share of it that `speeds` (operations a ns) are.
+fn issue(speeds: &BTreeMap<u32, f64>, vector_operations: f64, rate: &CeilingResult, confidence: f64) -> Option<Issue> {
+    // Instructions a ns over instructions a weight.
+    let bounds = || speeds.keys().filter_map(|block| Some((*block, rate.values.get(block)? / vector_operations)));
+    let share = |(block, bound): (u32, f64)| speeds[&block] / OPERATIONS / bound;
+    Some(Issue {
+        weights_per_ns: level(bounds().map(|(_, bound)| bound), confidence)?,
+        share: level(bounds().map(share), confidence)?,
     })
 }
 
@@ -161,6 +200,16 @@ mod tests {
         let (_, shares) = bound(&speeds, &memory, Some(&peak(&[10.0, 10.0]))).expect("ceilings");
         assert_eq!(shares, [0.9, 0.8]);
         assert_eq!(bound(&speeds, &BTreeMap::new(), None), None);
+    }
+
+    /// 12 instructions a ns over half of one for each weight are 24 weights a ns, or 48 operations.
+    #[test]
+    fn the_bound_by_issue_is_taken_within_blocks() {
+        let rate = peak(&[12.0, 6.0, 12.0]);
+        let found = issue(&by_block(&[24.0, 18.0, 12.0, 99.0]), 0.5, &rate, 0.95).expect("three blocks");
+        assert_eq!((found.weights_per_ns.0, found.share.0), (24.0, 0.5));
+        assert_eq!((found.share.1.low, found.share.1.high), (0.25, 0.75));
+        assert_eq!(issue(&by_block(&[24.0]), 0.5, &peak(&[]), 0.95), None);
     }
 
     #[test]

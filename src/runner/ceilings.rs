@@ -16,7 +16,7 @@ use crate::{
     record::CeilingRow,
 };
 
-/// The int8 peaks of the vector sets of the plan, read bandwidth of every level, and the latency between
+/// The int8 peaks and vector issue of the vector sets of the plan, read bandwidth of every level, and the latency between
 /// the CPUs of the first two workers, on each number of threads of the plan. What this machine does
 /// not have has no row.
 pub fn measure(plan: &Plan, session: u32, block: u32) -> Vec<CeilingRow> {
@@ -26,6 +26,7 @@ pub fn measure(plan: &Plan, session: u32, block: u32) -> Vec<CeilingRow> {
         Isa::ALL.iter().copied().filter(|isa| used.contains(isa.name()) && peak::has_vectors(*isa)).collect();
     let effort = &Effort::BLOCK;
     let mut ceilings = peak::int8_on(&sets, &counts, effort);
+    ceilings.extend(peak::issue_on(&sets, &counts, effort));
     ceilings.extend(bandwidth::measure_on(&counts, effort));
     // The first two workers of any pool are bound to the first two CPUs.
     let two = counts.last().filter(|&&most| most > 1).and_then(|&most| affinity::placement(most).ok());
@@ -83,7 +84,9 @@ design = [{ name = "wide", title = "?", kind = "add-one-in", from = "base", step
         let keys: BTreeSet<String> = rows.iter().map(CeilingRow::key).collect();
         assert_eq!(keys.len(), rows.len());
         let count = |quantity| rows.iter().filter(|row| row.ceiling == quantity).count();
-        assert_eq!(count(Quantity::Int8Dot), 2, "the scalar arm has no peak");
+        for peak in [Quantity::Int8Dot, Quantity::VectorIssue] {
+            assert_eq!(count(peak), 2, "the scalar arm has no {}", peak.name());
+        }
         assert!(count(Quantity::ReadBandwidth) >= 2 && count(Quantity::CoreToCore) <= 1);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use septet_kernels::{Prefetch, Shape, registry};
+use septet_kernels::{Prefetch, Shape, gemm, registry};
 use thiserror::Error;
 
 use super::{RunError, stage::Stage};
@@ -11,7 +11,7 @@ use crate::{
     arm::Arm,
     disassembly,
     plan::{Plan, Source, Workload},
-    record::{CounterRow, CounterStatus},
+    record::{CounterRow, CounterStatus, row::VECTOR_OPERATIONS},
 };
 
 /// Hardware counters, in the order of the table.
@@ -19,10 +19,11 @@ const HARDWARE: [&str; 7] =
     ["cycles", "instructions", "branches", "branch_misses", "l1d_misses", "llc_misses", "dtlb_misses"];
 
 /// Facts of the compiled inner loop, in the order of the table.
-const LOOP: [(&str, &str); 3] = [
+const LOOP: [(&str, &str); 4] = [
     ("loop_conditional_jumps_per_weight", "jumps/weight"),
     ("loop_instructions_per_weight", "instructions/weight"),
     ("loop_vector_bits", "bits"),
+    (VECTOR_OPERATIONS, "operations/weight"),
 ];
 
 /// Why there are no hardware counters.
@@ -61,7 +62,8 @@ pub fn run(plan: &Plan) -> Result<Vec<CounterRow>, RunError> {
     Ok(rows)
 }
 
-/// What the disassembler found in the arm's inner loop.
+/// What the disassembler found in the arm's inner loop: of a matrix with many columns that of the kernel
+/// for many columns, if the arm uses it.
 fn loop_facts(cell: &str, arm: &Arm, workload: &Workload) -> Vec<CounterRow> {
     let row = |(counter, unit): (&str, &str), value: Option<f64>, reason: String| CounterRow {
         cell_id: cell.to_owned(),
@@ -88,13 +90,24 @@ fn loop_facts(cell: &str, arm: &Arm, workload: &Workload) -> Vec<CounterRow> {
             return LOOP.iter().map(|&counter| row(counter, None, reason.to_owned())).collect();
         }
     };
-    let Some(kernel) = registry::find(arm.variant(format)) else { return Vec::new() };
-    match disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software, cols) {
-        Ok(facts) => {
-            let values = [facts.jumps_per_weight(), facts.instructions_per_weight(), f64::from(facts.vector_bits)];
+    let batched = arm.prompt_kernels().first().filter(|_| workload.source.columns() > 1).copied();
+    let found = match batched {
+        Some(variant) => gemm::find(variant).map(disassembly::gemm_loop_facts),
+        None => registry::find(arm.variant(format))
+            .map(|kernel| disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software, cols)),
+    };
+    match found {
+        None => Vec::new(),
+        Some(Ok(facts)) => {
+            let values = [
+                facts.jumps_per_weight(),
+                facts.instructions_per_weight(),
+                f64::from(facts.vector_bits),
+                facts.vector_operations_per_weight(),
+            ];
             LOOP.iter().zip(values).map(|(&counter, value)| row(counter, Some(value), String::new())).collect()
         }
-        Err(unavailable) => LOOP.iter().map(|&counter| row(counter, None, unavailable.to_string())).collect(),
+        Some(Err(unavailable)) => LOOP.iter().map(|&counter| row(counter, None, unavailable.to_string())).collect(),
     }
 }
 

@@ -342,3 +342,22 @@ fn texts_of_figures_stay_on_the_canvas() {
         assert!(svg.contains("@font-face") && !svg.contains("NaN"));
     }
 }
+
+/// A folder that holds no run is named, with what is expected there and what to give instead.
+#[test]
+fn a_folder_without_a_run_is_an_error_that_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (missing, file) = (dir.path().join("none"), dir.path().join("file"));
+    fs::write(&file, "").expect("a writable file");
+    for (path, found) in [
+        (missing, "no such folder"),
+        (file, "it is a file"),
+        (dir.path().to_owned(), "there is no manifest.json in it"),
+    ] {
+        let error = Report::read(&path).err().expect("no run").to_string();
+        assert!(error.starts_with(&format!("{}: {found}; expected the folder of a run", path.display())), "{error}");
+        assert!(error.contains("give one that `bench run` printed"), "{error}");
+        let words = ["bench".as_ref(), "report".as_ref(), path.as_os_str()];
+        assert_eq!(septet::cli::main(words.map(std::ffi::OsStr::to_owned)), Exit::BadInput);
+    }
+}

@@ -13,8 +13,10 @@ use septet::plan::{Cell, Contrast, Design, DesignKind, PLAN_SCHEMA, Plan, Protoc
 use septet::record::manifest::MANIFEST_SCHEMA;
 use septet::record::row::SAMPLES_SCHEMA;
 use septet::record::{
-    CeilingRow, CellFacts, Manifest, Phase, Quality, RowWriter, Sample, read_rows, rules::Row, write_manifest,
+    CeilingRow, CellFacts, CounterRow, CounterStatus, Manifest, Phase, Quality, RowWriter, Sample, read_rows,
+    rules::Row, write_manifest,
 };
+use septet::report::analysis::Analysis;
 use septet::report::figure::{Chart, FIGURES, IntervalChart, Plot};
 use septet::report::{Report, build, render, table};
 use tempfile::TempDir;
@@ -34,6 +36,10 @@ const KERNELS: [(&str, &str, &str, f64, f64); 7] = [
     ("w3", "avx2", "software", 0.88, 0.52),
     ("w3p5", "scalar", "none", 0.10, 0.01),
 ];
+
+/// Vector instructions a ns on one thread of a quick block, and those of the loops for each weight.
+const ISSUE: f64 = 10.0;
+const VECTOR_OPERATIONS: f64 = 0.1;
 
 /// Gop/s of the int8 peak and GB/s of each level, on one thread of a quick block.
 const PEAK: f64 = 150.0;
@@ -182,6 +188,7 @@ fn ceiling_rows(block: u32) -> Vec<CeilingRow> {
     let mut rows = Vec::new();
     for threads in [1, 2] {
         rows.push(row(Quantity::Int8Dot, "avx2", threads, f64::from(threads) * pace(block).1 * PEAK / 2.0));
+        rows.push(row(Quantity::VectorIssue, "avx2", threads, f64::from(threads) * pace(block).1 * ISSUE));
         rows.extend(
             LEVELS.map(|(level, _)| row(Quantity::ReadBandwidth, level, threads, bandwidth(level, threads, block))),
         );
@@ -225,11 +232,26 @@ fn sample_rows(block: u32, plan: &Plan) -> Vec<Sample> {
     rows
 }
 
+/// Scalar loops have no vector operations.
+fn counter_row(cell: &Cell) -> CounterRow {
+    CounterRow {
+        cell_id: cell.id.clone(),
+        counter: septet::record::row::VECTOR_OPERATIONS.into(),
+        value: Some(if cell.factors["isa"] == "scalar" { 0.0 } else { VECTOR_OPERATIONS }),
+        unit: "operations/weight".into(),
+        status: CounterStatus::Measured,
+        source: "disassembly".into(),
+        reason: String::new(),
+    }
+}
+
 fn write_run(dir: &Path) -> Manifest {
     let manifest = manifest();
     write_manifest(dir, &manifest).expect("a manifest");
     let mut samples = RowWriter::<Sample>::append(dir).expect("a new file");
     let mut ceilings = RowWriter::<CeilingRow>::append(dir).expect("a new file");
+    let counters = manifest.plan.cells.iter().map(counter_row).collect::<Vec<_>>();
+    RowWriter::append(dir).expect("a new file").write_block(&counters).expect("counters");
     for block in 0..BLOCKS {
         ceilings.write_block(&ceiling_rows(block)).expect("a block");
         samples.write_block(&sample_rows(block, &manifest.plan)).expect("a block");
@@ -344,6 +366,62 @@ fn the_figure_says_what_is_near_and_what_is_claimed() {
     // Each line with its label, and each kernel and claim once for each place of the weights.
     assert_eq!((plots[0].roofs.len(), plots[0].points.len()), (5, 14 + 4));
     insta::assert_snapshot!(render::csv(&plots[1].data()));
+}
+
+/// Kernels of other projects are marked, named by their arm and not counted.
+#[test]
+fn peers_are_no_kernels_of_ours() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut manifest = write_run(dir.path());
+    let (samples, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    let (ceilings, _) = read_rows::<CeilingRow>(dir.path(), &manifest).expect("ceilings");
+    for cell in manifest.plan.cells.iter_mut().filter(|cell| cell.id.contains("/w3/")) {
+        let prefetch = &cell.factors["prefetch"];
+        cell.arm = if prefetch == "none" { "ggml_iq3_s".into() } else { "ggml_q3_k".into() };
+        cell.factors = [("peer".to_owned(), cell.arm.clone())].into();
+    }
+    let analysis = Analysis::new(manifest, &samples, Vec::new(), &ceilings, &[]).expect("an analysis");
+    let report = Report { analysis, torn: Vec::new() };
+    let plots = plots(&report);
+    assert_eq!(plots[1].title, "2 threads: 2 of 5 kernels within 10% of a ceiling");
+    assert!(plots[1].message.contains("Nearest peer: ggml_q3_k, 0.88 of DRAM."), "{}", plots[1].message);
+    assert!(plots[1].legend.iter().any(|(name, _)| name == "peer: a kernel of another project"));
+    let peers: Vec<(&str, &str)> = plots[1]
+        .points
+        .iter()
+        .filter(|point| point.series == "peer")
+        .map(|point| (point.name.as_str(), point.text.as_str()))
+        .collect();
+    assert_eq!(peers, [("ggml_iq3_s", ""), ("ggml_q3_k", "ggml_q3_k, 0.88 of DRAM")]);
+    let beside = markdown(&report, "beside_peers");
+    // From the same memory the time of a kernel is that of its bits over its share.
+    let ratio = (bits("w3") / 0.88) / (bits("w4") / 0.93);
+    assert!(beside.contains(&format!("| 1024 × 8192 | 1 | 2 | ggml\\_q3\\_k | {ratio:.3} [")), "{beside}");
+}
+
+/// The share of the issue bound is that of kernels in a cache: their speed over instructions that the
+/// core issues over those of their loop, and it has no spread where both change their pace together.
+#[test]
+fn kernels_in_a_cache_have_an_issue_bound() {
+    let (dir, report) = run();
+    let with_bound = |report: &Report| {
+        let bounds = report.analysis.standings.iter().filter_map(|s| Some((s.cell_id.clone(), s.issue?)));
+        bounds.collect::<Vec<_>>()
+    };
+    let found = with_bound(&report);
+    assert_eq!(found.len(), 6, "{found:?}");
+    for (cell_id, issue) in found {
+        let (of_peak, _) = truth(&cell_id);
+        let expected = of_peak * PEAK / 2.0 / (ISSUE / VECTOR_OPERATIONS);
+        assert!((issue.share.0 - expected).abs() < 1e-9, "{cell_id}: {issue:?}");
+        assert!(issue.share.1.high - issue.share.1.low < 1e-9, "{cell_id}: {issue:?}");
+        assert_eq!(issue.weights_per_ns.0, ISSUE / VECTOR_OPERATIONS);
+    }
+    // Runs from before either was recorded have none, and a table all the same.
+    fs::remove_file(dir.path().join(CounterRow::FILE)).expect("a removable file");
+    let without = Report::read(dir.path()).expect("a run");
+    assert!(with_bound(&without).is_empty());
+    assert!(markdown(&without, "roofline").contains("| 0.500 [0.500, 0.500] | measured | – | – |"));
 }
 
 /// Four workloads take two pages; each counts what it shows, in the words of products.

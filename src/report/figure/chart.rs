@@ -76,7 +76,11 @@ pub enum Shape {
     Disc,
     Square,
     Triangle,
+    DownTriangle,
     Diamond,
+    /// A flat rectangle.
+    Bar,
+    Cross,
     HollowDisc,
     HollowSquare,
     HollowDiamond,

@@ -5,9 +5,12 @@ use plotters::prelude::{Circle, DrawingArea, DrawingBackend, IntoDrawingArea, Pa
 use plotters::style::{Color, RGBColor, ShapeStyle};
 use plotters_backend::text_anchor::HPos;
 
+use super::Chart;
 use super::axis::label;
-use super::chart::{IntervalChart, Mark, Row, Shape};
-use super::layout::{Band, EM, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, NUMBER_INDENT, PanelSpan, TITLE_EM, lane};
+use super::chart::{IntervalChart, Mark, Row, Series, Shape};
+use super::layout::{
+    Band, EM, Frame, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, NUMBER_INDENT, PanelSpan, TITLE_EM, lane,
+};
 use super::lettering::Lettering;
 use super::palette::{GUIDE, INK, PAPER, SOFT_INK, STRIPE, VERMILLION};
 use super::plot::{self, Plot, PlotLayout, Point, Symbol, Y_STEPS};
@@ -19,28 +22,33 @@ const THIN: f64 = 0.8;
 const THICK: f64 = 1.6;
 /// Radius of the dot in marks that have one.
 const DOT: f64 = 1.2;
+/// Radius of the end of a leader.
+const END: f64 = 2.2;
 /// Of hollow marks.
 const OUTLINE: f64 = 1.4;
 
-/// Draws the chart, `scale` pixels for each unit of the layout.
+/// Draws the chart, `scale` pixels for each unit of the layout, on the backend that `canvas` makes of its
+/// size in pixels.
 ///
 /// # Errors
 ///
 /// What the backend says.
-pub fn draw<B: DrawingBackend>(backend: B, scale: f64, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
-    let canvas = Canvas { area: backend.into_drawing_area(), scale };
-    canvas.chart(chart, layout)?;
-    canvas.area.present().map_err(|e| e.to_string())
-}
-
-/// The same of points below lines.
-///
-/// # Errors
-///
-/// As [`draw`].
-pub fn draw_plot<B: DrawingBackend>(backend: B, scale: f64, chart: &Plot, layout: &PlotLayout) -> Result<(), String> {
-    let canvas = Canvas { area: backend.into_drawing_area(), scale };
-    canvas.plot(chart, layout)?;
+pub fn draw<B: DrawingBackend>(chart: &Chart, scale: f64, canvas: impl FnOnce((u32, u32)) -> B) -> Result<(), String> {
+    let canvas = |frame: &Frame| Canvas { area: canvas(frame.size(scale)).into_drawing_area(), scale };
+    let canvas = match chart {
+        Chart::Intervals(chart) => {
+            let layout = Layout::new(chart);
+            let canvas = canvas(&layout.frame);
+            canvas.chart(chart, &layout)?;
+            canvas
+        }
+        Chart::Plot(chart) => {
+            let layout = PlotLayout::new(chart);
+            let canvas = canvas(&layout.frame);
+            canvas.plot(chart, &layout)?;
+            canvas
+        }
+    };
     canvas.area.present().map_err(|e| e.to_string())
 }
 
@@ -52,14 +60,8 @@ struct Canvas<B: DrawingBackend> {
 
 impl<B: DrawingBackend> Canvas<B> {
     fn chart(&self, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
-        self.area.fill(&PAPER).map_err(|e| e.to_string())?;
-        self.lines(&layout.title, (GAP, layout.title_top), HPos::Left, TITLE_EM, INK)?;
-        self.lines(&layout.message, (GAP, layout.message_top), HPos::Left, EM, SOFT_INK)?;
-        if let Some(caveat) = &chart.caveat {
-            let middle = layout.title_top + TITLE_EM * LEADING / 2.0;
-            self.text(caveat, (layout.width - GAP, middle), HPos::Right, EM, VERMILLION)?;
-        }
-        self.legend(chart, layout)?;
+        let (names, series) = chart.legend.iter().map(|series| (series.name, *series)).unzip::<_, _, Vec<_>, Vec<_>>();
+        self.frame(&layout.frame, &names, |at, middle| self.sample(series[at], middle))?;
         self.stripes(chart, layout)?;
         for panel in &layout.panels {
             self.panel(panel, layout)?;
@@ -71,20 +73,37 @@ impl<B: DrawingBackend> Canvas<B> {
             let middle = (first.left + last.right) / 2.0;
             self.text(&chart.axis, (middle, layout.axis_top + EM * LEADING / 2.0), HPos::Center, EM, INK)?;
         }
-        self.lines(&layout.notes, (GAP, layout.notes_top), HPos::Left, NOTE_EM, SOFT_INK)
+        Ok(())
     }
 
-    fn legend(&self, chart: &IntervalChart, layout: &Layout) -> Result<(), String> {
-        for (series, (x, line)) in chart.legend.iter().zip(&layout.legend) {
-            let y = layout.legend_top + (*line as f64 + 0.5) * EM * LEADING;
-            let middle = x + LEGEND_INDENT / 2.0 - 3.0;
-            if series.shape != Shape::HollowDiamond {
-                self.line((middle - 8.0, y), (middle + 8.0, y), series.color, THICK)?;
-            }
-            self.mark(series.shape, series.color, (middle, y))?;
-            self.text(series.name, (x + LEGEND_INDENT, y), HPos::Left, EM, INK)?;
+    /// Title, message, legend and small print; `sample` draws the mark of a legend's entry.
+    fn frame<N: AsRef<str>>(
+        &self,
+        frame: &Frame,
+        legend: &[N],
+        sample: impl Fn(usize, (f64, f64)) -> Result<(), String>,
+    ) -> Result<(), String> {
+        self.area.fill(&PAPER).map_err(|e| e.to_string())?;
+        self.lines(&frame.title, (GAP, frame.title_top), HPos::Left, TITLE_EM, INK)?;
+        self.lines(&frame.message, (GAP, frame.message_top), HPos::Left, EM, SOFT_INK)?;
+        if let Some(caveat) = &frame.caveat {
+            let middle = frame.title_top + TITLE_EM * LEADING / 2.0;
+            self.text(caveat, (frame.width - GAP, middle), HPos::Right, EM, VERMILLION)?;
         }
-        Ok(())
+        for (at, (name, (x, line))) in legend.iter().zip(&frame.legend).enumerate() {
+            let y = frame.legend_top + (*line as f64 + 0.5) * EM * LEADING;
+            sample(at, (x + LEGEND_INDENT / 2.0 - 3.0, y))?;
+            self.text(name.as_ref(), (x + LEGEND_INDENT, y), HPos::Left, EM, INK)?;
+        }
+        self.lines(&frame.notes, (GAP, frame.notes_top), HPos::Left, NOTE_EM, SOFT_INK)
+    }
+
+    /// A mark on a piece of its interval; what is published has none.
+    fn sample(&self, series: Series, (x, y): (f64, f64)) -> Result<(), String> {
+        if series.shape != Shape::HollowDiamond {
+            self.line((x - 8.0, y), (x + 8.0, y), series.color, THICK)?;
+        }
+        self.mark(series.shape, series.color, (x, y))
     }
 
     /// Every second row is shaded, from label to number, to lead the eye.
@@ -93,7 +112,7 @@ impl<B: DrawingBackend> Canvas<B> {
         for (row, band) in chart.rows.iter().zip(&layout.rows) {
             shaded = matches!(row, Row::Item { .. }) && !shaded;
             if shaded {
-                self.rectangle((GAP / 2.0, band.top), (layout.width - GAP / 2.0, band.bottom), STRIPE)?;
+                self.rectangle((GAP / 2.0, band.top), (layout.frame.width - GAP / 2.0, band.bottom), STRIPE)?;
             }
         }
         Ok(())
@@ -101,7 +120,7 @@ impl<B: DrawingBackend> Canvas<B> {
 
     /// Title, grid, axis and the line of no effect of one panel.
     fn panel(&self, panel: &PanelSpan, layout: &Layout) -> Result<(), String> {
-        self.lines(&panel.title, (panel.left, layout.panel_top), HPos::Left, EM, INK)?;
+        self.lines(&panel.title, (panel.left, layout.frame.body_top), HPos::Left, EM, INK)?;
         let top = layout.rows.first().map_or(layout.rows_bottom, |band| band.top);
         for tick in layout.axis.ticks(panel.right - panel.left, EM) {
             let x = panel.x(layout, tick);
@@ -118,7 +137,7 @@ impl<B: DrawingBackend> Canvas<B> {
         match row {
             Row::Heading(_) => {
                 // Over the grid, which would cross the text.
-                self.rectangle((GAP / 2.0, band.top), (layout.width - GAP / 2.0, band.bottom), PAPER)?;
+                self.rectangle((GAP / 2.0, band.top), (layout.frame.width - GAP / 2.0, band.bottom), PAPER)?;
                 self.lines(&band.label, (GAP, top + 0.2 * GAP), HPos::Left, EM, SOFT_INK)
             }
             Row::Item { cells, .. } => {
@@ -166,6 +185,7 @@ impl<B: DrawingBackend> Canvas<B> {
     fn mark(&self, shape: Shape, color: RGBColor, (x, y): (f64, f64)) -> Result<(), String> {
         let square = |r: f64| vec![(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)];
         let diamond = |r: f64| vec![(x, y - r), (x + r, y), (x, y + r), (x - r, y)];
+        let (r, t) = (1.3 * MARK, 0.55 * MARK);
         match shape {
             Shape::Disc => self.disc((x, y), MARK, ShapeStyle::from(&color).filled()),
             Shape::HollowDisc => {
@@ -177,7 +197,17 @@ impl<B: DrawingBackend> Canvas<B> {
                 let r = MARK * 1.15;
                 self.polygon(vec![(x, y - r), (x + r, y + 0.8 * r), (x - r, y + 0.8 * r)], color)
             }
+            Shape::DownTriangle => {
+                let r = MARK * 1.15;
+                self.polygon(vec![(x, y + r), (x + r, y - 0.8 * r), (x - r, y - 0.8 * r)], color)
+            }
+            Shape::Bar => self.polygon(vec![(x - r, y - t), (x + r, y - t), (x + r, y + t), (x - r, y + t)], color),
             Shape::Diamond => self.polygon(diamond(MARK * 1.25), color),
+            Shape::Cross => {
+                let r = MARK * 0.8;
+                self.line((x - r, y - r), (x + r, y + r), color, THICK)?;
+                self.line((x - r, y + r), (x + r, y - r), color, THICK)
+            }
             Shape::HollowSquare => self.hollow(square(MARK), color),
             Shape::HollowDiamond => self.hollow(diamond(MARK * 1.35), color),
         }
@@ -189,19 +219,9 @@ impl<B: DrawingBackend> Canvas<B> {
 
     fn plot(&self, chart: &Plot, layout: &PlotLayout) -> Result<(), String> {
         let PlotLayout { plot, x, y, .. } = layout;
-        self.area.fill(&PAPER).map_err(|e| e.to_string())?;
-        self.lines(&layout.title, (GAP, layout.title_top), HPos::Left, TITLE_EM, INK)?;
-        self.lines(&layout.message, (GAP, layout.message_top), HPos::Left, EM, SOFT_INK)?;
-        if let Some(caveat) = &chart.caveat {
-            let middle = layout.title_top + TITLE_EM * LEADING / 2.0;
-            self.text(caveat, (layout.width - GAP, middle), HPos::Right, EM, VERMILLION)?;
-        }
-        for ((name, symbol), (left, line)) in chart.legend.iter().zip(&layout.legend) {
-            let middle = layout.legend_top + (*line as f64 + 0.5) * EM * LEADING;
-            self.symbol(*symbol, (left + LEGEND_INDENT / 2.0, middle))?;
-            self.text(name, (left + LEGEND_INDENT, middle), HPos::Left, EM, INK)?;
-        }
-        self.text(&chart.y_axis, (plot.left, layout.y_axis_top + EM * LEADING / 2.0), HPos::Left, EM, INK)?;
+        let (names, symbols) = chart.legend.iter().cloned().unzip::<_, _, Vec<_>, Vec<_>>();
+        self.frame(&layout.frame, &names, |at, middle| self.symbol(symbols[at], middle))?;
+        self.text(&chart.y_axis, (plot.left, layout.frame.body_top + EM * LEADING / 2.0), HPos::Left, EM, INK)?;
         let tick_middle = plot.bottom + 0.5 * GAP + EM * LEADING / 2.0;
         for tick in x.ticks(2.0, &[1.0]) {
             let at = x.position(tick);
@@ -219,16 +239,17 @@ impl<B: DrawingBackend> Canvas<B> {
         for (from, to) in &layout.roofs {
             self.line(*from, *to, SOFT_INK, THICK)?;
         }
+        for (from, to) in layout.labels.iter().filter_map(|label| label.leader) {
+            self.line(from, to, SOFT_INK, FINE)?;
+            self.disc(to, END, ShapeStyle::from(&SOFT_INK).filled())?;
+        }
         for label in &layout.labels {
             let area = label.area;
             let middle = (area.top + area.bottom) / 2.0;
             self.rectangle((area.left - 2.0, area.top), (area.right + 2.0, area.bottom), PAPER)?;
             self.text(&label.text, (area.left, middle), HPos::Left, EM, INK)?;
         }
-        for point in &chart.points {
-            self.point(point, layout)?;
-        }
-        self.lines(&layout.notes, (GAP, layout.notes_top), HPos::Left, NOTE_EM, SOFT_INK)
+        chart.points.iter().try_for_each(|point| self.point(point, layout))
     }
 
     /// A mark over the bar of its range.

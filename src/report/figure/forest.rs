@@ -58,9 +58,10 @@ fn message(analysis: &Analysis, workloads: &[Workload]) -> String {
     )
 }
 
-/// A heading and one row for each step.
+/// A heading and one row for each step that is on one of these workloads.
 fn group(analysis: &Analysis, design: &Design, workloads: &[Workload]) -> Vec<Row> {
-    let steps = steps(design);
+    let mut steps = steps(design);
+    steps.retain(|step| workloads.iter().any(|workload| find(design, step, workload).is_some()));
     if steps.is_empty() {
         return Vec::new();
     }

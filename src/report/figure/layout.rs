@@ -28,14 +28,24 @@ const LANE: f64 = 13.5;
 /// Space between a number's mark and the number.
 pub const NUMBER_INDENT: f64 = 10.0;
 
-/// Positions of all parts of one chart.
+/// What stands around every chart.
+pub struct Words<'a> {
+    pub title: &'a str,
+    pub message: &'a str,
+    pub caveat: Option<&'a str>,
+    /// Names in the legend.
+    pub legend: Vec<&'a str>,
+    /// Small print.
+    pub notes: Vec<String>,
+}
+
+/// Where that goes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
+pub struct Frame {
     pub width: f64,
-    pub height: f64,
-    pub axis: LogAxis,
     pub title: Vec<String>,
     pub message: Vec<String>,
+    pub caveat: Option<String>,
     pub notes: Vec<String>,
     /// Baseline regions, from the top.
     pub title_top: f64,
@@ -43,12 +53,60 @@ pub struct Layout {
     pub legend_top: f64,
     /// Left end of each legend entry, and its line.
     pub legend: Vec<(f64, usize)>,
-    pub panel_top: f64,
+    /// Where the chart begins.
+    pub body_top: f64,
+    /// Where the small print begins.
+    pub notes_top: f64,
+}
+
+impl Frame {
+    /// Of a chart of this width; the small print lies at the top until [`Frame::close`].
+    pub fn new(words: Words<'_>, width: f64) -> Self {
+        let inner = width - 2.0 * GAP;
+        let caveat_width = words.caveat.map_or(0.0, |caveat| font::width(caveat, EM) + GAP);
+        let title = font::wrap(words.title, TITLE_EM, inner - caveat_width);
+        let message = font::wrap(words.message, EM, inner);
+        let legend = legend_places(&words.legend, inner);
+        let title_top = GAP;
+        let message_top = title_top + title.len() as f64 * TITLE_EM * LEADING;
+        let legend_top = message_top + message.len() as f64 * EM * LEADING + 0.5 * GAP;
+        let legend_lines = legend.last().map_or(0, |(_, line)| line + 1) as f64;
+        Self {
+            width,
+            title,
+            message,
+            caveat: words.caveat.map(str::to_owned),
+            notes: words.notes.iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect(),
+            title_top,
+            message_top,
+            legend_top,
+            legend,
+            body_top: legend_top + legend_lines * EM * LEADING + 0.7 * GAP,
+            notes_top: 0.0,
+        }
+    }
+
+    /// The frame with its small print below a chart that ends at `bottom`.
+    pub fn close(self, bottom: f64) -> Self {
+        Self { notes_top: bottom + 0.5 * GAP, ..self }
+    }
+
+    /// Size in pixels.
+    pub fn size(&self, scale: f64) -> (u32, u32) {
+        let height = self.notes_top + self.notes.len() as f64 * NOTE_EM * LEADING + GAP;
+        ((self.width * scale).ceil() as u32, (height * scale).ceil() as u32)
+    }
+}
+
+/// Positions of all parts of one chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    pub frame: Frame,
+    pub axis: LogAxis,
     pub rows: Vec<Band>,
     pub rows_bottom: f64,
     pub ticks_top: f64,
     pub axis_top: f64,
-    pub notes_top: f64,
     pub panels: Vec<PanelSpan>,
 }
 
@@ -98,52 +156,23 @@ impl Layout {
             x = end + GAP;
         }
 
-        let inner = width - 2.0 * GAP;
-        let caveat_width = chart.caveat.as_ref().map_or(0.0, |caveat| font::width(caveat, EM) + GAP);
-        let title = font::wrap(&chart.title, TITLE_EM, inner - caveat_width);
-        let message = font::wrap(&chart.message, EM, inner);
         let axis = chart.log_axis();
-        let notes: Vec<String> =
-            chart.small_print(axis).iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect();
-        let legend = legend_places(chart.legend.iter().map(|series| series.name), inner);
-
-        let title_top = GAP;
-        let message_top = title_top + title.len() as f64 * TITLE_EM * LEADING;
-        let legend_top = message_top + message.len() as f64 * EM * LEADING + 0.5 * GAP;
-        let legend_lines = legend.last().map_or(0, |(_, line)| line + 1) as f64;
-        let panel_top = legend_top + legend_lines * EM * LEADING + 0.7 * GAP;
+        let words = Words {
+            title: &chart.title,
+            message: &chart.message,
+            caveat: chart.caveat.as_deref(),
+            legend: chart.legend.iter().map(|series| series.name).collect(),
+            notes: chart.small_print(axis),
+        };
+        let frame = Frame::new(words, width);
         let title_lines = panels.iter().map(|panel| panel.title.len()).max().unwrap_or(0) as f64;
-        let rows_top = panel_top + title_lines * EM * LEADING + 0.4 * GAP;
+        let rows_top = frame.body_top + title_lines * EM * LEADING + 0.4 * GAP;
         let rows = bands(chart, labels, rows_top);
         let rows_bottom = rows.last().map_or(rows_top, |band| band.bottom);
         let ticks_top = rows_bottom + 0.5 * GAP;
         let axis_top = ticks_top + EM * LEADING;
-        let notes_top = axis_top + EM * LEADING + 0.5 * GAP;
-        let height = notes_top + notes.len() as f64 * NOTE_EM * LEADING + GAP;
-        Layout {
-            width,
-            height,
-            axis,
-            title,
-            message,
-            notes,
-            title_top,
-            message_top,
-            legend_top,
-            legend,
-            panel_top,
-            rows,
-            rows_bottom,
-            ticks_top,
-            axis_top,
-            notes_top,
-            panels,
-        }
-    }
-
-    /// Size in pixels.
-    pub fn size(&self, scale: f64) -> (u32, u32) {
-        ((self.width * scale).ceil() as u32, (self.height * scale).ceil() as u32)
+        let frame = frame.close(axis_top + EM * LEADING);
+        Layout { frame, axis, rows, rows_bottom, ticks_top, axis_top, panels }
     }
 }
 
@@ -151,7 +180,7 @@ impl Layout {
 pub const LEGEND_INDENT: f64 = 22.0;
 
 /// Left end and line of each entry of a legend with these names.
-pub fn legend_places<'a>(names: impl Iterator<Item = &'a str>, inner: f64) -> Vec<(f64, usize)> {
+fn legend_places(names: &[&str], inner: f64) -> Vec<(f64, usize)> {
     let mut x = GAP;
     let mut line = 0;
     let mut entries = Vec::new();

@@ -10,6 +10,7 @@ mod combination;
 mod draw;
 mod font;
 mod forest;
+mod labels;
 mod ladder;
 mod layout;
 mod lettering;
@@ -86,16 +87,7 @@ const PNG_SCALE: f64 = 2.0;
 /// If the drawing library refuses.
 pub fn svg(chart: &Chart, path: &Path) -> Result<String, ReportError> {
     let mut text = String::new();
-    let drawn = match chart {
-        Chart::Intervals(chart) => {
-            let layout = layout::Layout::new(chart);
-            draw::draw(SVGBackend::with_string(&mut text, layout.size(1.0)), 1.0, chart, &layout)
-        }
-        Chart::Plot(chart) => {
-            let layout = plot::PlotLayout::new(chart);
-            draw::draw_plot(SVGBackend::with_string(&mut text, layout.size(1.0)), 1.0, chart, &layout)
-        }
-    };
+    let drawn = draw::draw(chart, 1.0, |size| SVGBackend::with_string(&mut text, size));
     drawn.map_err(|message| error(path, message))?;
     Ok(font::embed(&text))
 }
@@ -106,16 +98,7 @@ pub fn svg(chart: &Chart, path: &Path) -> Result<String, ReportError> {
 ///
 /// If the drawing library refuses or the file cannot be written.
 pub fn png(chart: &Chart, path: &Path) -> Result<(), ReportError> {
-    let drawn = match chart {
-        Chart::Intervals(chart) => {
-            let layout = layout::Layout::new(chart);
-            draw::draw(BitMapBackend::new(path, layout.size(PNG_SCALE)), PNG_SCALE, chart, &layout)
-        }
-        Chart::Plot(chart) => {
-            let layout = plot::PlotLayout::new(chart);
-            draw::draw_plot(BitMapBackend::new(path, layout.size(PNG_SCALE)), PNG_SCALE, chart, &layout)
-        }
-    };
+    let drawn = draw::draw(chart, PNG_SCALE, |size| BitMapBackend::new(path, size));
     drawn.map_err(|message| error(path, message))
 }
 

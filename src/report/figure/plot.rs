@@ -1,14 +1,13 @@
 //! Points below lines on two logarithmic axes: what such a chart shows, and where everything goes.
 //!
-//! Lines carry their labels themselves. A label interrupts its line, at the place along it where the
-//! box of the text meets the fewest other things; a label of a point stands beside it or, where there
-//! is no room, nowhere: the data beside the figure have all of them.
+//! Where texts beside lines and points go is in [`labels`](super::labels).
 
 use plotters::style::RGBColor;
 
 use super::chart::Shape;
 use super::font;
-use super::layout::{EM, GAP, LEADING, NOTE_EM, TITLE_EM, legend_places};
+use super::labels::{Area, Label, Segment, labels, stack};
+use super::layout::{EM, Frame, GAP, LEADING, Words};
 use crate::report::grid::Grid;
 
 /// A chart before it is laid out.
@@ -60,7 +59,7 @@ impl Reach {
 /// A mark with a bar from `low` to `high`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// `measured` or `published`.
+    /// `measured`, `peer` (measured, of another project) or `published`.
     pub series: &'static str,
     pub name: String,
     /// Where the weights lie.
@@ -130,16 +129,6 @@ impl Plot {
 /// Two columns of a paper, 7 inch.
 const WIDTH: f64 = 672.0;
 const PLOT_HEIGHT: f64 = 420.0;
-/// Half the size of a mark with the distance that texts keep from it.
-const CLEARANCE: f64 = 6.0;
-/// Places along a line that are tried for its label.
-const TRIES: usize = 48;
-
-/// Costs of a label's box for each thing that it meets: another label, a point, a line.
-const MEETS_LABEL: f64 = 1e4;
-const MEETS_POINT: f64 = 100.0;
-const MEETS_LINE: f64 = 10.0;
-
 /// A logarithmic axis from `low` to `high`, on the canvas from `start` to `end`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
@@ -165,123 +154,53 @@ impl Scale {
     }
 }
 
-/// A rectangle on the canvas.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Area {
-    pub left: f64,
-    pub top: f64,
-    pub right: f64,
-    pub bottom: f64,
-}
-
-impl Area {
-    /// Of one line of text with its left end and its middle at `at`.
-    fn of_text(text: &str, (left, middle): (f64, f64)) -> Self {
-        let half = 0.65 * EM;
-        Self { left, top: middle - half, right: left + font::width(text, EM), bottom: middle + half }
-    }
-
-    pub fn meets(&self, other: &Self) -> bool {
-        self.left < other.right && other.left < self.right && self.top < other.bottom && other.top < self.bottom
-    }
-
-    fn holds(&self, other: &Self) -> bool {
-        self.left <= other.left && other.right <= self.right && self.top <= other.top && other.bottom <= self.bottom
-    }
-
-    /// Whether a straight line passes through it: clipped to its width, the line is within its height.
-    fn is_crossed(&self, (from, to): Segment) -> bool {
-        let (left, right) = (from.0.max(self.left), to.0.min(self.right));
-        if left > right {
-            return false;
-        }
-        let height = |x: f64| from.1 + (to.1 - from.1) * (x - from.0) / (to.0 - from.0).max(f64::EPSILON);
-        let (a, b) = (height(left), height(right));
-        a.min(b) <= self.bottom && b.max(a) >= self.top
-    }
-}
-
-/// A straight line, from left to right.
-pub type Segment = ((f64, f64), (f64, f64));
-
-/// A text with its box: its left end is the box's, and so is its middle.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Label {
-    pub text: String,
-    pub area: Area,
-}
-
 /// Positions of all parts of one chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlotLayout {
-    pub width: f64,
-    pub height: f64,
-    pub title: Vec<String>,
-    pub title_top: f64,
-    pub message: Vec<String>,
-    pub message_top: f64,
-    pub legend: Vec<(f64, usize)>,
-    pub legend_top: f64,
-    pub y_axis_top: f64,
+    pub frame: Frame,
     pub plot: Area,
     pub x: Scale,
     pub y: Scale,
     pub roofs: Vec<Segment>,
     /// Of roofs, then of the points that have room for theirs.
     pub labels: Vec<Label>,
-    pub notes: Vec<String>,
-    pub notes_top: f64,
 }
+
+/// How far the x axis begins left of the points, as a factor: the first with room for the labels of the
+/// slopes.
+const LEFT_OF_POINTS: [f64; 4] = [3.0, 6.0, 12.0, 24.0];
 
 impl PlotLayout {
     /// Lays a chart out.
     pub fn new(chart: &Plot) -> Self {
-        let inner = WIDTH - 2.0 * GAP;
-        let caveat_width = chart.caveat.as_ref().map_or(0.0, |caveat| font::width(caveat, EM) + GAP);
-        let title = font::wrap(&chart.title, TITLE_EM, inner - caveat_width);
-        let message = font::wrap(&chart.message, EM, inner);
-        let notes: Vec<String> = chart.notes.iter().flat_map(|note| font::wrap(note, NOTE_EM, inner)).collect();
-        let legend = legend_places(chart.legend.iter().map(|(name, _)| name.as_str()), inner);
-
-        let title_top = GAP;
-        let message_top = title_top + title.len() as f64 * TITLE_EM * LEADING;
-        let legend_top = message_top + message.len() as f64 * EM * LEADING + 0.5 * GAP;
-        let legend_lines = legend.last().map_or(0, |(_, line)| line + 1) as f64;
-        let y_axis_top = legend_top + legend_lines * EM * LEADING + 0.7 * GAP;
-        let top = y_axis_top + EM * LEADING + 0.4 * GAP;
-        let ([x_low, x_high], [y_low, y_high]) = extents(chart);
-        let y = Scale { low: y_low, high: y_high, start: top + PLOT_HEIGHT, end: top };
-        let tick_width = y.ticks(10.0, &Y_STEPS).into_iter().map(|tick| font::width(&label(tick), EM));
-        let left = GAP + tick_width.fold(0.0, f64::max) + 0.6 * GAP;
-        let right = WIDTH - GAP - font::width(&label(x_high), EM) / 2.0;
-        let plot = Area { left, top, right, bottom: top + PLOT_HEIGHT };
-        let x = Scale { low: x_low, high: x_high, start: plot.left, end: plot.right };
-        let notes_top = plot.bottom + 0.5 * GAP + 2.0 * EM * LEADING + 0.5 * GAP;
-        let roofs: Vec<Segment> = chart.roofs.iter().map(|roof| segment(roof, chart, x, y)).collect();
-        let labels = labels(chart, &roofs, &plot, x, y);
-        Self {
-            width: WIDTH,
-            height: notes_top + notes.len() as f64 * NOTE_EM * LEADING + GAP,
-            title,
-            title_top,
-            message,
-            message_top,
-            legend,
-            legend_top,
-            y_axis_top,
-            plot,
-            x,
-            y,
-            roofs,
-            labels,
-            notes,
-            notes_top,
-        }
-    }
-
-    /// Size in pixels.
-    pub fn size(&self, scale: f64) -> (u32, u32) {
-        ((self.width * scale).ceil() as u32, (self.height * scale).ceil() as u32)
+        let words = Words {
+            title: &chart.title,
+            message: &chart.message,
+            caveat: chart.caveat.as_deref(),
+            legend: chart.legend.iter().map(|(name, _)| name.as_str()).collect(),
+            notes: chart.notes.clone(),
+        };
+        let frame = Frame::new(words, WIDTH);
+        let top = frame.body_top + EM * LEADING + 0.4 * GAP;
+        let frame = frame.close(top + PLOT_HEIGHT + 0.5 * GAP + 2.0 * EM * LEADING);
+        let bare = |margin: f64| {
+            let ([x_low, x_high], [y_low, y_high]) = extents(chart, margin);
+            let y = Scale { low: y_low, high: y_high, start: top + PLOT_HEIGHT, end: top };
+            let tick_width = y.ticks(10.0, &Y_STEPS).into_iter().map(|tick| font::width(&label(tick), EM));
+            let left = GAP + tick_width.fold(0.0, f64::max) + 0.6 * GAP;
+            let right = WIDTH - GAP - font::width(&label(x_high), EM) / 2.0;
+            let plot = Area { left, top, right, bottom: top + PLOT_HEIGHT };
+            let x = Scale { low: x_low, high: x_high, start: plot.left, end: plot.right };
+            let roofs = chart.roofs.iter().map(|roof| segment(roof, chart, x, y)).collect();
+            Self { frame: frame.clone(), plot, x, y, roofs, labels: Vec::new() }
+        };
+        let stacked = LEFT_OF_POINTS.into_iter().find_map(|margin| {
+            let layout = bare(margin);
+            stack(chart, &layout).map(|labels| (layout, labels))
+        });
+        let (layout, stacked) = stacked.unwrap_or_else(|| (bare(LEFT_OF_POINTS[0]), Vec::new()));
+        let labels = labels(chart, &layout, stacked);
+        Self { labels, ..layout }
     }
 }
 
@@ -294,8 +213,8 @@ pub fn label(tick: f64) -> String {
 }
 
 /// What the axes cover: every point, the place where the slowest memory meets the highest peak, and
-/// some of the slopes left of the points.
-fn extents(chart: &Plot) -> ([f64; 2], [f64; 2]) {
+/// some of the slopes left of the points, which begin a factor of `margin` behind the end.
+fn extents(chart: &Plot, margin: f64) -> ([f64; 2], [f64; 2]) {
     let of = |pick: fn(Reach) -> Option<f64>| chart.roofs.iter().filter_map(move |roof| pick(roof.reach));
     let slopes = || of(|reach| if let Reach::Slope(factor) = reach { Some(factor) } else { None });
     let peaks = || of(|reach| if let Reach::Flat(height) = reach { Some(height) } else { None });
@@ -307,7 +226,7 @@ fn extents(chart: &Plot) -> ([f64; 2], [f64; 2]) {
     let (slow, _) = ends(&mut slopes());
     let (_, top) = ends(&mut peaks());
     let ridge = if slow.is_finite() { top / slow } else { right };
-    let x = [power_of_two(left / 3.0, f64::floor), power_of_two(1.3 * right.max(ridge), f64::ceil)];
+    let x = [power_of_two(left / margin, f64::floor), power_of_two(1.3 * right.max(ridge), f64::ceil)];
     let start = if slow.is_finite() { slow * x[0] } else { lowest };
     (x, [lowest.min(start) / 1.5, 1.6 * highest.max(top)])
 }
@@ -336,58 +255,6 @@ fn segment(roof: &Roof, chart: &Plot, x: Scale, y: Scale) -> Segment {
     (at(from), at(to))
 }
 
-/// Places the labels of the lines, then those of the points for which there is room.
-fn labels(chart: &Plot, roofs: &[Segment], plot: &Area, x: Scale, y: Scale) -> Vec<Label> {
-    let around = |point: &Point| {
-        let (px, low, high) = (x.position(point.x), y.position(point.low), y.position(point.high));
-        let middle = y.position(point.y);
-        let (top, bottom) = (high.min(middle) - CLEARANCE, low.max(middle) + CLEARANCE);
-        Area { left: px - CLEARANCE, top, right: px + CLEARANCE, bottom }
-    };
-    let points: Vec<Area> = chart.points.iter().map(around).collect();
-    let mut labels: Vec<Label> = Vec::new();
-    let cost = |area: &Area, labels: &[Label], own: Option<usize>| {
-        if !plot.holds(area) {
-            return f64::INFINITY;
-        }
-        let met = labels.iter().filter(|label| label.area.meets(area)).count() as f64;
-        let marks = points.iter().filter(|point| point.meets(area)).count();
-        let lines = roofs.iter().enumerate().filter(|(at, line)| Some(*at) != own && area.is_crossed(**line)).count();
-        MEETS_LABEL * met + MEETS_POINT * marks as f64 + MEETS_LINE * lines as f64
-    };
-    for (at, (roof, line)) in chart.roofs.iter().zip(roofs).enumerate() {
-        let width = font::width(&roof.label, EM);
-        let tries = (0..=TRIES).map(|step| {
-            let share = step as f64 / TRIES as f64;
-            // Peaks prefer their right end, slopes a place a third up.
-            let wanted: f64 = if matches!(roof.reach, Reach::Flat(_)) { 1.0 } else { 0.3 };
-            let middle = line.0.0 + share * (line.1.0 - line.0.0);
-            let height = line.0.1 + share * (line.1.1 - line.0.1);
-            let area = Area::of_text(&roof.label, (middle - width / 2.0, height));
-            (cost(&area, &labels, Some(at)) + (share - wanted).abs(), area)
-        });
-        let best = tries.min_by(|(a, _), (b, _)| a.total_cmp(b));
-        if let Some((cost, area)) = best
-            && cost.is_finite()
-        {
-            labels.push(Label { text: roof.label.clone(), area });
-        }
-    }
-    for (point, area) in chart.points.iter().zip(&points).filter(|(point, _)| !point.text.is_empty()) {
-        let width = font::width(&point.text, EM);
-        let Area { left, top, right, bottom } = *area;
-        let middle = y.position(point.y);
-        let (right, before, centred) = (right + 2.0, left - 2.0 - width, x.position(point.x) - width / 2.0);
-        let beside = [middle, top, bottom].map(|row| [(right, row), (before, row)]).concat();
-        let (above, below) = (top - 0.8 * EM, bottom + 0.8 * EM);
-        let tries = beside.into_iter().chain([(centred, above), (centred, below)]);
-        let mut areas = tries.map(|at| Area::of_text(&point.text, at));
-        let free = areas.find(|area| cost(area, &labels, None) == 0.0);
-        labels.extend(free.map(|area| Label { text: point.text.clone(), area }));
-    }
-    labels
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::palette::INK;
@@ -397,12 +264,12 @@ mod tests {
     fn crowded() -> Plot {
         let slope = |name: &str, factor: f64| Roof {
             name: name.to_owned(),
-            label: format!("{name} {factor} GB/s, 2 threads"),
+            label: format!("{name} {factor} GB/s"),
             reach: Reach::Slope(factor),
         };
         let flat = |name: &str, height: f64| Roof {
             name: name.to_owned(),
-            label: format!("{name} int8 peak {height} Gop/s, 2 threads"),
+            label: format!("{name} int8 peak {height} Gop/s"),
             reach: Reach::Flat(height),
         };
         let point = |at: usize| {
@@ -453,9 +320,33 @@ mod tests {
         }
         for (at, (roof, label)) in chart.roofs.iter().zip(&layout.labels).enumerate() {
             assert_eq!(roof.label, label.text, "every line has its label");
-            assert!(label.area.is_crossed(layout.roofs[at]), "{label:?}");
+            let ((left, low), (right, high)) = layout.roofs[at];
+            match label.leader {
+                // On the line: as far along it as up.
+                Some((_, end)) => {
+                    let [along, up] = [(end.0 - left) / (right - left), (end.1 - low) / (high - low)];
+                    assert!((0.0..=1.0).contains(&along) && (along - up).abs() < 1e-9, "{label:?}");
+                }
+                None => assert!(label.area.is_crossed(layout.roofs[at]), "{label:?}"),
+            }
+            assert_eq!(label.leader.is_some(), matches!(roof.reach, Reach::Slope(_)), "{label:?}");
         }
         assert!(layout.labels.len() > chart.roofs.len(), "no point has room");
+    }
+
+    /// Slopes with a point in the corner where their labels would stand interrupt their lines instead.
+    #[test]
+    fn every_line_has_a_label_without_the_corner() {
+        let mut chart = crowded();
+        let filler = chart.points[0].clone();
+        chart.points.extend((0..12).flat_map(|at| {
+            let x = 0.16 * 1.4_f64.powi(at);
+            [400.0, 800.0, 1600.0].map(|y| Point { x, y, low: 0.5 * y, high: 2.0 * y, ..filler.clone() })
+        }));
+        let layout = PlotLayout::new(&chart);
+        let of_roofs = &layout.labels[..chart.roofs.len()];
+        assert!(of_roofs.iter().zip(&chart.roofs).all(|(label, roof)| label.text == roof.label));
+        assert!(of_roofs.iter().all(|label| label.leader.is_none()));
     }
 
     #[test]
@@ -464,14 +355,6 @@ mod tests {
         let [_, _, _, (_, end), _, (begin, _)] = layout.roofs[..] else { panic!("{:?}", layout.roofs) };
         assert_eq!(end, (layout.x.position(1380.0 / 26.0), layout.y.position(1380.0)));
         assert_eq!(begin, (layout.x.position(1380.0 / 360.0), layout.y.position(1380.0)));
-    }
-
-    #[test]
-    fn a_box_is_crossed_by_lines_through_it_alone() {
-        let area = Area { left: 10.0, top: 10.0, right: 20.0, bottom: 14.0 };
-        assert!(area.is_crossed(((0.0, 22.0), (30.0, 2.0))) && area.is_crossed(((0.0, 12.0), (30.0, 12.0))));
-        assert!(!area.is_crossed(((0.0, 9.0), (30.0, 9.0))) && !area.is_crossed(((21.0, 12.0), (30.0, 12.0))));
-        assert!(!area.is_crossed(((0.0, 40.0), (30.0, 20.0))));
     }
 
     #[test]

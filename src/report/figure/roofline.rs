@@ -1,6 +1,8 @@
 //! Kernels below the ceilings of the machine: speed over operations for each byte, a page for each
 //! number of threads.
 
+use std::collections::BTreeSet;
+
 use septet_kernels::{Format, Isa, Level};
 
 use super::palette::{BLUE, GREEN, INK, NEUTRAL, ORANGE, VERMILLION};
@@ -20,7 +22,10 @@ const NEAR: f64 = 0.9;
 
 /// Colours of formats, shapes of instruction sets, in the order of their levels.
 const COLORS: [plotters::style::RGBColor; 4] = [BLUE, VERMILLION, GREEN, ORANGE];
-const SHAPES: [Shape; 4] = [Shape::Triangle, Shape::Square, Shape::Disc, Shape::Diamond];
+const SHAPES: [Shape; Isa::ALL.len()] =
+    [Shape::Triangle, Shape::Square, Shape::DownTriangle, Shape::Diamond, Shape::Bar, Shape::Disc];
+/// Of kernels of other projects, whatever they store and run on.
+const PEER: Symbol = Symbol { shape: Shape::Cross, color: NEUTRAL, dotted: false };
 
 /// Matrix workloads of a run that recorded ceilings.
 pub struct Roofline;
@@ -53,6 +58,10 @@ impl Mark<'_> {
         self.key.1
     }
 
+    fn columns(&self) -> usize {
+        self.key.2
+    }
+
     /// The median over its matrices.
     fn at(&self) -> (f64, f64) {
         let middle = |values: Vec<f64>| median(&values).unwrap_or(f64::NAN);
@@ -65,7 +74,8 @@ impl Mark<'_> {
 }
 
 fn page(analysis: &Analysis, threads: usize) -> Plot {
-    let kernels = kernels(analysis, threads);
+    let (peers, kernels): (Vec<Mark<'_>>, Vec<Mark<'_>>) =
+        kernels(analysis, threads).into_iter().partition(|mark| mark.cell.cell.is_peer());
     let claims = claims(analysis, threads);
     let confidence = analysis.manifest.plan.protocol.confidence;
     let roofs: Vec<Roof> = analysis
@@ -76,11 +86,20 @@ fn page(analysis: &Analysis, threads: usize) -> Plot {
         .filter_map(|result| roof(result, confidence))
         .collect();
     let best = best(&kernels);
-    let points = kernels
+    let named: Vec<&Mark<'_>> = best.iter().copied().chain(nearest(&peers)).collect();
+    let fastest = fastest(&peers);
+    // Peers lie below ours.
+    let points = peers
         .iter()
+        .chain(&kernels)
         .map(|mark| {
-            let named = best.iter().any(|best| std::ptr::eq(*best, mark));
-            point(mark, if named { name_of_best(mark) } else { String::new() })
+            let is_in = |marks: &[&Mark<'_>]| marks.iter().any(|of| std::ptr::eq(*of, mark));
+            let text = match mark {
+                _ if is_in(&named) => name_with_share(mark),
+                _ if is_in(&fastest) => mark.cell.cell.arm.clone(),
+                _ => String::new(),
+            };
+            point(mark, text)
         })
         .chain(claims.iter().map(|mark| point(mark, mark.claim.clone().unwrap_or_default())))
         .collect();
@@ -90,13 +109,13 @@ fn page(analysis: &Analysis, threads: usize) -> Plot {
     Plot {
         name: format!("roofline-{threads}t"),
         title,
-        message: message(&best, &claims, &roofs),
+        message: message(&best, nearest(&peers), &claims, &roofs),
         caveat: notes::caveat(&analysis.manifest.plan.protocol),
         x_axis: "operations for each stored byte of the weights (log scale)".to_owned(),
         y_axis: "Gop/s (log scale; a multiply-add is two operations)".to_owned(),
         roofs,
         points,
-        legend: legend(&kernels, &claims),
+        legend: legend(&kernels, !peers.is_empty(), &claims),
         notes: small_print(analysis),
     }
 }
@@ -178,7 +197,7 @@ fn roof(result: &CeilingResult, confidence: f64) -> Option<Roof> {
         }
         _ => return None,
     };
-    let label = format!("{} {what}, {}", result.place, on(result.threads));
+    let label = format!("{} {what}", result.place);
     Some(Roof { name: result.place.clone(), label, reach })
 }
 
@@ -188,7 +207,10 @@ fn level<L: Level>(cell: &CellResult) -> Option<usize> {
 }
 
 fn symbol(mark: &Mark<'_>) -> Symbol {
-    let shape = level::<Isa>(mark.cell).map_or(Shape::Diamond, |isa| SHAPES[isa % SHAPES.len()]);
+    if mark.cell.cell.is_peer() {
+        return PEER;
+    }
+    let shape = level::<Isa>(mark.cell).map_or(Shape::HollowSquare, |isa| SHAPES[isa]);
     let color = level::<Format>(mark.cell).map_or(NEUTRAL, |format| COLORS[format % COLORS.len()]);
     match mark.claim {
         Some(_) => Symbol { shape: Shape::HollowDiamond, color, dotted: false },
@@ -200,7 +222,11 @@ fn point(mark: &Mark<'_>, text: String) -> Point {
     let (x, y) = mark.at();
     let speeds = || mark.places.iter().map(|(_, speed)| *speed);
     Point {
-        series: if mark.claim.is_some() { "published" } else { "measured" },
+        series: match &mark.claim {
+            Some(_) => "published",
+            None if mark.cell.cell.is_peer() => "peer",
+            None => "measured",
+        },
         name: mark.key.0.clone(),
         place: place(mark.residency()).to_owned(),
         matrices: mark.places.len(),
@@ -224,27 +250,44 @@ fn place(residency: Residency) -> &'static str {
 
 /// Of the kernels with weights in each place, the one with the largest share of its ceiling.
 fn best<'a, 'b>(kernels: &'b [Mark<'a>]) -> Vec<&'b Mark<'a>> {
-    let of = |residency| {
-        let here = kernels.iter().filter(move |mark| mark.residency() == residency && mark.share().is_some());
-        here.max_by(|a, b| a.share().unwrap_or(0.0).total_cmp(&b.share().unwrap_or(0.0)))
-    };
+    let of = |residency| nearest(kernels.iter().filter(move |mark| mark.residency() == residency));
     [Residency::Dram, Residency::Cache].into_iter().filter_map(of).collect()
 }
 
-/// Format and instruction set, with the share: `w3 avx2, 0.88 of DRAM`.
-fn name_of_best(mark: &Mark<'_>) -> String {
-    let level = |axis: &str| mark.cell.cell.factors.get(axis).map_or("", String::as_str);
+/// The mark with the largest share of its ceiling.
+fn nearest<'a: 'b, 'b>(marks: impl IntoIterator<Item = &'b Mark<'a>>) -> Option<&'b Mark<'a>> {
+    let shares = marks.into_iter().filter_map(|mark| Some((mark, mark.share()?)));
+    shares.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(mark, _)| mark)
+}
+
+/// The fastest for each number of columns.
+fn fastest<'a, 'b>(marks: &'b [Mark<'a>]) -> Vec<&'b Mark<'a>> {
+    let columns: BTreeSet<usize> = marks.iter().map(|mark| mark.columns()).collect();
+    let of = |columns| marks.iter().filter(move |mark| mark.columns() == columns);
+    columns.into_iter().filter_map(|columns| of(columns).max_by(|a, b| a.at().1.total_cmp(&b.at().1))).collect()
+}
+
+/// A peer, or format and instruction set, with the share: `w3 avx2, 0.88 of DRAM`.
+fn name_with_share(mark: &Mark<'_>) -> String {
+    let cell = &mark.cell.cell;
+    let level = |axis: &str| cell.factors.get(axis).map_or("", String::as_str);
+    let name = match cell.is_peer() {
+        true => cell.arm.clone(),
+        false => format!("{} {}", level(Format::AXIS), level(Isa::AXIS)),
+    };
+    let columns = if mark.columns() > 1 { format!(" on {} columns", mark.columns()) } else { String::new() };
     let share = mark.share().unwrap_or(f64::NAN);
-    format!("{} {}, {share:.2} of {}", level(Format::AXIS), level(Isa::AXIS), mark.bound)
+    format!("{name}{columns}, {share:.2} of {}", mark.bound)
 }
 
 /// The nearest kernels, and how many claims lie above what the machine can do.
-fn message(best: &[&Mark<'_>], claims: &[Mark<'_>], roofs: &[Roof]) -> String {
+fn message(best: &[&Mark<'_>], peer: Option<&Mark<'_>>, claims: &[Mark<'_>], roofs: &[Roof]) -> String {
     let from = |mark: &&Mark<'_>| match mark.residency() {
-        Residency::Dram => format!("Nearest from DRAM: {}.", name_of_best(mark)),
-        Residency::Cache => format!("Nearest from a cache: {}.", name_of_best(mark)),
+        Residency::Dram => format!("Nearest from DRAM: {}.", name_with_share(mark)),
+        Residency::Cache => format!("Nearest from a cache: {}.", name_with_share(mark)),
     };
     let mut parts: Vec<String> = best.iter().map(from).collect();
+    parts.extend(peer.map(|peer| format!("Nearest peer: {}.", name_with_share(peer))));
     if !claims.is_empty() {
         let above = claims.iter().filter(|claim| is_above(claim, roofs)).count();
         parts.push(format!("{above} of {} published speed-ups lie above a ceiling.", claims.len()));
@@ -260,16 +303,18 @@ fn is_above(claim: &Mark<'_>, roofs: &[Roof]) -> bool {
 }
 
 /// Colours, shapes, and what filled, dotted and hollow marks are; what does not occur is left out.
-fn legend(kernels: &[Mark<'_>], claims: &[Mark<'_>]) -> Vec<(String, Symbol)> {
+fn legend(kernels: &[Mark<'_>], peers: bool, claims: &[Mark<'_>]) -> Vec<(String, Symbol)> {
     let has = |index: usize, of: fn(&CellResult) -> Option<usize>| {
         kernels.iter().chain(claims).any(|mark| of(mark.cell) == Some(index))
     };
     let formats = Format::ALL.iter().enumerate().filter(|(index, _)| has(*index, level::<Format>)).map(|(index, f)| {
         (f.name().to_owned(), Symbol { shape: Shape::Disc, color: COLORS[index % COLORS.len()], dotted: false })
     });
-    let sets = Isa::ALL.iter().enumerate().filter(|(index, _)| has(*index, level::<Isa>)).map(|(index, isa)| {
-        (isa.name().to_owned(), Symbol { shape: SHAPES[index % SHAPES.len()], color: INK, dotted: false })
-    });
+    let sets = Isa::ALL
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| has(*index, level::<Isa>))
+        .map(|(index, isa)| (isa.name().to_owned(), Symbol { shape: SHAPES[index], color: INK, dotted: false }));
     let dotted = kernels
         .iter()
         .any(|mark| mark.residency() == Residency::Cache)
@@ -278,7 +323,8 @@ fn legend(kernels: &[Mark<'_>], claims: &[Mark<'_>]) -> Vec<(String, Symbol)> {
         let name = "hollow: a published speed-up over its measured reference".to_owned();
         (name, Symbol { shape: Shape::HollowDiamond, color: INK, dotted: false })
     });
-    formats.chain(sets).chain(dotted).chain(hollow).collect()
+    let peer = peers.then(|| ("peer: a kernel of another project".to_owned(), PEER));
+    formats.chain(sets).chain(peer).chain(dotted).chain(hollow).collect()
 }
 
 fn small_print(analysis: &Analysis) -> Vec<String> {
@@ -288,6 +334,9 @@ fn small_print(analysis: &Analysis) -> Vec<String> {
          bandwidth around each repetition (table roofline)."
             .to_owned(),
     ];
+    if analysis.cells.iter().any(|result| result.cell.is_peer()) {
+        lines.push("Peers are not counted; of each number of columns the fastest is named.".to_owned());
+    }
     lines.extend(notes::provenance(analysis));
     lines
 }

@@ -86,6 +86,7 @@ fn blocks(ceilings: &Ceilings) -> Option<String> {
 fn name(quantity: Quantity) -> &'static str {
     match quantity {
         Quantity::Int8Dot => "int8 peak",
+        Quantity::VectorIssue => "vector issue",
         Quantity::ReadBandwidth => "read bandwidth",
         Quantity::CoreToCore => "core to core",
         other => other.name(),

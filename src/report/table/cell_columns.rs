@@ -1,8 +1,7 @@
 //! What every row about an arm carries: stored bits, bandwidth, share of the roof, quality, and what
 //! the compiled loop contains.
 
-use crate::record::CounterRow;
-use crate::report::analysis::Analysis;
+use crate::report::analysis::{Analysis, counter};
 use crate::report::grid::Entry;
 use crate::report::text;
 
@@ -27,12 +26,7 @@ pub fn entries(analysis: &Analysis, cell_id: &str) -> [Entry; 6] {
         text::gbps(traffic).into(),
         text::roof(traffic).into(),
         text::or_none(cell, |cell| text::quality(&cell.facts.quality)).into(),
-        text::or_none(counter(analysis, cell_id, JUMPS), text::significant).into(),
-        text::or_none(counter(analysis, cell_id, VECTOR_BITS), |bits| format!("{bits}")).into(),
+        text::or_none(counter(&analysis.counters, cell_id, JUMPS), text::significant).into(),
+        text::or_none(counter(&analysis.counters, cell_id, VECTOR_BITS), |bits| format!("{bits}")).into(),
     ]
-}
-
-fn counter(analysis: &Analysis, cell_id: &str, name: &str) -> Option<f64> {
-    let wanted = |row: &&CounterRow| row.cell_id == cell_id && row.counter == name;
-    analysis.counters.iter().find(wanted).and_then(|row| row.value)
 }

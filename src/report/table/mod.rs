@@ -1,6 +1,7 @@
 //! The tables of a report: one a file, all in one list.
 
 mod arms;
+mod beside_peers;
 mod ceilings;
 mod cell_columns;
 mod claims;
@@ -20,10 +21,10 @@ mod scaling;
 use super::analysis::Analysis;
 use super::grid::Grid;
 
+pub use beside_peers::BesidePeers;
 pub use claims::Claims;
 pub use fastest::Fastest;
 pub use ladders::ladder;
-pub use peers::Peers;
 
 /// A table of the report. To add one: write its file, and one line in [`TABLES`].
 pub trait Table: Sync {
@@ -45,6 +46,7 @@ pub const TABLES: &[&dyn Table] = &[
     &fastest::Fastest,
     &matrices::Matrices,
     &scaling::Scaling,
+    &beside_peers::BesidePeers,
     &peers::Peers,
     &roofline::Roofline,
     &ceilings::MachineCeilings,
