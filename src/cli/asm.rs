@@ -36,7 +36,9 @@ enum AsmError {
         help: String,
     },
     #[error("the kernel `{name}` has no code that prefetches, nor for one K")]
-    #[diagnostic(help("leave `--prefetch` and `--cols` out: kernels for many columns read a panel that lies in a cache"))]
+    #[diagnostic(help(
+        "leave `--prefetch` and `--cols` out: kernels for many columns read a panel that lies in a cache"
+    ))]
     ManyColumns { name: String },
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

@@ -20,10 +20,11 @@ use crate::stats::summary::median;
 /// A kernel this near is at its ceiling.
 const NEAR: f64 = 0.9;
 
-/// Colours of formats, shapes of instruction sets, in the order of their levels.
+/// Colours of formats, shapes of instruction sets, in the order of their levels. NEON has the shape of
+/// AVX2: no machine has both.
 const COLORS: [plotters::style::RGBColor; 4] = [BLUE, VERMILLION, GREEN, ORANGE];
 const SHAPES: [Shape; Isa::ALL.len()] =
-    [Shape::Triangle, Shape::Square, Shape::DownTriangle, Shape::Diamond, Shape::Bar, Shape::Disc];
+    [Shape::Triangle, Shape::Square, Shape::DownTriangle, Shape::Diamond, Shape::Bar, Shape::Disc, Shape::Square];
 /// Of kernels of other projects, whatever they store and run on.
 const PEER: Symbol = Symbol { shape: Shape::Cross, color: NEUTRAL, dotted: false };
 
