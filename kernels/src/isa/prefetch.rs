@@ -14,7 +14,7 @@ pub(crate) fn prefetch(at: *const u8) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: `prfm` is part of the AArch64 baseline and never faults.
     unsafe {
-        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nomem, nostack, preserves_flags));
+        core::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(readonly, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;
@@ -34,7 +34,7 @@ pub(crate) fn prefetch_second_here(at: *const u8) {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: `prfm` is part of the AArch64 baseline and never faults.
     unsafe {
-        core::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nomem, nostack, preserves_flags));
+        core::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(readonly, nostack, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;
