@@ -5,7 +5,8 @@
 //! have to be widened (`vpmaddwd` + `vpaddd`) before they overflow. The loop here widens as seldom as
 //! GEMM does, whose fields have four bits. Kernels whose fields are larger, in place or unpacked for
 //! `dot`, widen more often; one with fields of three bits could widen half as often. It is what this
-//! loop reaches, a yardstick for these kernels and not a proof that no other code is faster.
+//! loop reaches, a yardstick for these kernels and not a bound: with its eight products a sum written
+//! out, the same loop was 7 to 19 % faster on a Zen 3.
 
 use super::{Body, Vector, panel::MAX_FIELD, scalar::opaque};
 
