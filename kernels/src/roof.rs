@@ -44,7 +44,7 @@ pub fn read(bytes: &[u8], way: ReadWay) {
 
 /// Multiplies bytes in registers with the dot product of `isa`, `iterations` times on each of
 /// twelve accumulators; the number of multiply-accumulates. Where sums of products are of 16 bits,
-/// they are widened after eight products, as seldom as in GEMM: no exact kernel is faster.
+/// they are widened after eight products, as seldom as in GEMM.
 ///
 /// # Errors
 /// Where this CPU has no such vectors; the scalar set has none anywhere.

@@ -1,10 +1,10 @@
 //! One matrix times many vectors: prefill.
 //!
 //! A GEMV reads every weight for one column and waits for memory; with many columns the same
-//! weights, unpacked once, are multiplied as fast as a core can: from three columns on, one product
-//! takes less time than as many of GEMV. Kernels exist for the layout
-//! `rows16` and are a registry of their own ([`kernels`]): `gemm/<format>/rows16/<isa>`. In each column
-//! every one of them gives the bits of [`reference::gemv`](crate::reference::gemv).
+//! weights are unpacked once, and products of bytes are what takes the time. Against GEMV column by
+//! column it is measured with 2, 8 and 16 columns by `experiments/gemm.toml`. Kernels exist for the
+//! layout `rows16` and are a registry of their own ([`kernels`]): `gemm/<format>/rows16/<isa>`. In each
+//! column every one of them gives the bits of [`reference::gemv`](crate::reference::gemv).
 //!
 //! Products lie tile by tile, `(tiles, columns, 64)`: 64 rows of a column are together, so that a
 //! worker's share is one slice wherever it is cut. A *share* is a range of pairs (tile, column),

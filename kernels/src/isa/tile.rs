@@ -42,7 +42,9 @@
 //!    that activations wait for.
 //! 5. *Without VNNI sums have 16 bits* and are widened after eight steps, the last one at which no sum
 //!    can overflow: 8 · 2 · 15 · 127 < 2¹⁵. The sums of both widths share the registers: tiles are two
-//!    vectors of rows by four columns on AVX2 and by six on AVX-512.
+//!    vectors of rows by four columns on AVX2 and by six on AVX-512. Six on AVX2, with the eight steps
+//!    written out and each sum added to in order, were 7 % fewer instructions with 128 columns and
+//!    no gain in time that stood out of the noise of a Zen 3.
 //!
 //! The integers cannot overflow: 128 products of at most 15 · 127 beside a start of at most
 //! 8 · 128 · 127 are below 2¹⁹.
