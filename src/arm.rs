@@ -67,12 +67,13 @@ impl Level for ActivationUse {
     }
 }
 
-/// How a prompt is read.
+/// How a prompt is read, or a matrix alone multiplied with several columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Prefill {
-    /// One token at a time, as a text is continued.
+    /// One token at a time, as a text is continued; of a matrix alone, one column after another.
     Token,
-    /// In batches of positions: weights are unpacked once into a panel for all columns.
+    /// In batches of positions, or all columns of a matrix alone: weights are unpacked once into a panel for
+    /// all columns.
     Batch,
 }
 
@@ -89,8 +90,10 @@ impl Level for Prefill {
 
     fn about(self) -> &'static str {
         match self {
-            Self::Token => "a prompt is read one token at a time",
-            Self::Batch => "a prompt is read in batches: weights are unpacked once into a panel for all columns",
+            Self::Token => "a prompt is read one token at a time; a matrix alone takes one column after another",
+            Self::Batch => {
+                "a prompt is read in batches, a matrix alone takes all columns: weights are unpacked once for all"
+            }
         }
     }
 }

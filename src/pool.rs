@@ -364,6 +364,11 @@ impl<T> Parts<T> {
 
 #[cfg(test)]
 mod tests {
+    use septet_kernels::{
+        Activations, Format, GemvJob, Granularity, Layout, Output, PackedMatrix, Prefetch, QuantizedMatrix, Scratch,
+        reference, registry,
+    };
+
     use super::*;
 
     #[test]
@@ -466,6 +471,72 @@ mod tests {
         }
         assert_eq!(count.into_inner(), 200 * threads);
         assert_eq!(thread::available_parallelism().expect("a number"), before);
+    }
+
+    /// Shares of a product are the same numbers whoever computes them, also where a worker's turn comes so late
+    /// that the caller has taken its part over.
+    #[test]
+    fn twice_as_many_threads_as_cpus_give_the_same_bits() {
+        let matrix = QuantizedMatrix::random(1000, 256, Format::W3p5, Granularity::Group128, 3).expect("a shape");
+        let weights = PackedMatrix::pack(&matrix, Layout::Dense).expect("offered for every format");
+        let x: Vec<f32> = (0..256).map(|k| (k as f32).sin()).collect();
+        let mut activations = Activations::default();
+        activations.quantize(&x, weights.segment()).expect("finite values");
+        let variant = "gemv/w3p5/dense/bit_parallel/u4/scalar".parse().expect("a variant");
+        let kernel = registry::find(variant).expect("scalar kernels are always compiled").bind().expect("no vectors");
+        let expected = reference::gemv(&matrix, &x);
+        let cpus = thread::available_parallelism().expect("a number").get();
+        for threads in [cpus, 2 * cpus] {
+            let pool = ThreadPool::bound(threads).expect("threads");
+            let mut scratch = vec![Scratch::default(); threads];
+            for _ in 0..200 {
+                let mut out = vec![f32::NAN; 1000];
+                pool.for_tiles(&mut out, &mut scratch, |tiles, out, scratch| {
+                    let (weights, activations, output) = (&weights, &activations, Output::Store(out));
+                    kernel.gemv(GemvJob { weights, activations, tiles, output, prefetch: Prefetch::None, scratch });
+                });
+                assert_eq!(out, expected, "{threads} threads on {cpus} CPUs");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_is_begun_by_the_first_that_asks() {
+        let pool = ThreadPool::new(2).expect("threads");
+        // Numbers of calls that this pool, which has run none, does not give out here.
+        assert!(pool.shared.begin(1, 1) && !pool.shared.begin(1, 1) && !pool.shared.begin(1, 3));
+        assert!(pool.shared.begin(1, 2) && !pool.shared.begin(1, 2));
+    }
+
+    /// A worker without work polls for a while only, and then leaves its CPU to others.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn workers_without_work_sleep() {
+        let threads = 2 * thread::available_parallelism().expect("a number").get();
+        let pool = ThreadPool::new(threads).expect("threads");
+        let ids = Mutex::new(Vec::new());
+        pool.run(&|worker| {
+            if worker > 0 {
+                lock(&ids).push(rustix::thread::gettid().as_raw_nonzero());
+            }
+        });
+        let ids = ids.into_inner().expect("no panic");
+        assert_eq!(ids.len(), threads - 1);
+        let sleeps = |id| {
+            let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat")).expect("a thread of this process");
+            // The state stands behind the name in parentheses.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+        };
+        let begin = std::time::Instant::now();
+        while !ids.iter().all(|&id| sleeps(id)) {
+            assert!(begin.elapsed().as_secs() < 60, "a worker polls for a minute");
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let count = AtomicUsize::new(0);
+        pool.run(&|_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(count.into_inner(), threads);
     }
 
     #[test]

@@ -412,6 +412,20 @@ fn a_matrix_is_multiplied_with_many_columns_in_two_ways() {
     assert_refused(&Place::new(&one).run(&["--quick", "--out", "out"]), &["columns is 0", "at least 1"]);
 }
 
+/// More threads than CPUs take turns: a run says so, and every cell computes what it must.
+#[test]
+fn more_threads_than_cpus_are_told_and_compute_the_same() {
+    let threads = 2 * std::thread::available_parallelism().unwrap().get();
+    let place = Place::new(&SPEC.replace("threads = 1", &format!("threads = {threads}")));
+    let output = place.run(&["--quick", "--out", "out"]);
+    let err = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains(&format!("{threads} threads share ")) && err.contains("`threads = \"all\"`"), "{err}");
+    let manifest = read_manifest(&place.out()).unwrap();
+    assert!(manifest.environment["pinning"].starts_with(&format!("{threads} threads free: ")));
+    assert!(manifest.facts.iter().all(|facts| facts.quality.bit_equal == Some(true)));
+}
+
 /// Enough blocks to be stopped in the middle.
 fn longer() -> String {
     SPEC.replace("quick_blocks = 2", "quick_blocks = 8").replace("tokens = 2", "tokens = 24")

@@ -1,12 +1,22 @@
 //! Matrices of f32, as `gemm` and OpenBLAS read them.
 
-use crate::{Error, library::Request, weights::DISTINCT_ROWS};
+use std::sync::Arc;
+
+use crate::{
+    Error, Threads,
+    library::{Multiply, Request, RowSource, Stored},
+    weights::DISTINCT_ROWS,
+};
+
+/// Makes the product of a matrix with some columns on some threads.
+type Multiplier = fn(Arc<Matrix>, usize, &Threads) -> Result<Box<dyn Multiply>, Error>;
 
 /// A row-major matrix in copies that each begin at a cache line.
 pub struct Matrix {
     rows: usize,
     cols: usize,
     copies: Vec<Lines>,
+    multiplier: Multiplier,
 }
 
 /// f32 from the beginning of a cache line on.
@@ -19,12 +29,12 @@ struct Lines {
 const LINE_BYTES: usize = 64;
 
 impl Matrix {
-    /// The matrix that was asked for.
+    /// The matrix that was asked for, multiplied by `multiplier`.
     ///
     /// # Errors
     /// Too little memory.
-    pub fn new(request: &Request<'_>) -> Result<Self, Error> {
-        let &Request { peer, rows, cols, copies, source } = request;
+    pub fn new(request: &Request, source: RowSource<'_>, multiplier: Multiplier) -> Result<Self, Error> {
+        let &Request { peer, rows, cols, copies } = request;
         let no_memory = |_| Error::Memory { peer, copies, bytes: rows * cols * size_of::<f32>() };
         let mut distinct = vec![0.0; rows.min(DISTINCT_ROWS) * cols];
         for (row, out) in distinct.chunks_exact_mut(cols).enumerate() {
@@ -44,7 +54,7 @@ impl Matrix {
             }
             all.push(Lines { memory, start });
         }
-        Ok(Self { rows, cols, copies: all })
+        Ok(Self { rows, cols, copies: all, multiplier })
     }
 
     pub fn rows(&self) -> usize {
@@ -60,12 +70,18 @@ impl Matrix {
         let Lines { memory, start } = &self.copies[copy];
         &memory[*start..]
     }
+}
 
-    pub fn bytes(&self) -> usize {
+impl Stored for Matrix {
+    fn bytes(&self) -> usize {
         self.rows * self.cols * size_of::<f32>()
     }
 
-    pub fn row(&self, row: usize, out: &mut [f32]) {
+    fn row(&self, row: usize, out: &mut [f32]) {
         out.copy_from_slice(&self.copy(0)[row * self.cols..][..self.cols]);
+    }
+
+    fn product(self: Arc<Self>, columns: usize, threads: &Threads) -> Result<Box<dyn Multiply>, Error> {
+        (self.multiplier)(self, columns, threads)
     }
 }

@@ -12,50 +12,43 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::{
     Error, Peer, Threads, affinity,
     dense::Matrix,
-    library::{Multiply, Request, Stored},
+    library::{Backend, Multiply, Request, RowSource, Stored},
 };
 
-/// What this library says of itself.
-pub fn facts() -> Vec<(String, String)> {
-    #[cfg(target_arch = "x86_64")]
-    let found = [
-        (is_x86_feature_detected!("avx512f"), "AVX-512F"),
-        (is_x86_feature_detected!("fma"), "AVX2 and FMA"),
-        (true, "scalar"),
-    ];
-    #[cfg(not(target_arch = "x86_64"))]
-    let found = [(true, "chosen by the library")];
-    let kernel = found.iter().find(|(has, _)| *has).map_or("", |(_, name)| name);
-    vec![
-        ("gemm version".to_owned(), env!("SEPTET_PEERS_GEMM_VERSION").to_owned()),
-        ("gemm kernel".to_owned(), format!("{kernel}, chosen at run time")),
-        ("gemm threads".to_owned(), "a pool for each product; one thread for one column".to_owned()),
-    ]
+/// This library.
+pub struct Gemm;
+
+impl Backend for Gemm {
+    fn available(&self, _: Peer) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn store(&self, request: &Request, source: RowSource<'_>) -> Result<Arc<dyn Stored>, Error> {
+        Ok(Arc::new(Matrix::new(request, source, product)?))
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        #[cfg(target_arch = "x86_64")]
+        let found = [
+            (is_x86_feature_detected!("avx512f"), "AVX-512F"),
+            (is_x86_feature_detected!("fma"), "AVX2 and FMA"),
+            (true, "scalar"),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = [(true, "chosen by the library")];
+        let kernel = found.iter().find(|(has, _)| *has).map_or("", |(_, name)| name);
+        vec![
+            ("gemm version".to_owned(), env!("SEPTET_PEERS_GEMM_VERSION").to_owned()),
+            ("gemm kernel".to_owned(), format!("{kernel}, chosen at run time")),
+            ("gemm threads".to_owned(), "a pool for each product; one thread for one column".to_owned()),
+        ]
+    }
 }
 
-/// The weights that were asked for.
-///
-/// # Errors
-/// Too little memory.
-pub fn store(request: &Request<'_>) -> Result<Arc<dyn Stored>, Error> {
-    Ok(Arc::new(Weights(Matrix::new(request)?)))
-}
-
-struct Weights(Matrix);
-
-impl Stored for Weights {
-    fn bytes(&self) -> usize {
-        self.0.bytes()
-    }
-
-    fn row(&self, row: usize, out: &mut [f32]) {
-        self.0.row(row, out);
-    }
-
-    fn product(self: Arc<Self>, columns: usize, threads: &Threads) -> Result<Box<dyn Multiply>, Error> {
-        let pool = if threads.count() > 1 && columns > 1 { Some(pool(threads)?) } else { None };
-        Ok(Box::new(Product { weights: self, columns, pool }))
-    }
+/// The product of `matrix` with `columns` vectors.
+fn product(matrix: Arc<Matrix>, columns: usize, threads: &Threads) -> Result<Box<dyn Multiply>, Error> {
+    let pool = if threads.count() > 1 && columns > 1 { Some(pool(threads)?) } else { None };
+    Ok(Box::new(Product { matrix, columns, pool }))
 }
 
 /// A pool with a worker for each thread; the caller sleeps while they work.
@@ -71,15 +64,14 @@ fn pool(threads: &Threads) -> Result<ThreadPool, Error> {
 }
 
 struct Product {
-    weights: Arc<Weights>,
+    matrix: Arc<Matrix>,
     columns: usize,
     pool: Option<ThreadPool>,
 }
 
 impl Multiply for Product {
     fn multiply(&mut self, copy: usize, x: &[f32], out: &mut [f32]) -> Result<(), Error> {
-        let weights = self.weights.0.copy(copy);
-        let (rows, cols) = (self.weights.0.rows(), self.weights.0.cols());
+        let (weights, rows, cols) = (self.matrix.copy(copy), self.matrix.rows(), self.matrix.cols());
         match &self.pool {
             Some(pool) => {
                 let parallelism = Parallelism::Rayon(pool.current_num_threads());

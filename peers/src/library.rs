@@ -15,14 +15,39 @@ pub enum Library {
     Openblas,
 }
 
+/// Every library that is compiled in.
+pub const COMPILED: &[(Library, &dyn Backend)] = &[
+    #[cfg(feature = "ggml")]
+    (Library::Ggml, &crate::ggml::Ggml),
+    #[cfg(feature = "gemm")]
+    (Library::Gemm, &crate::gemm::Gemm),
+    #[cfg(feature = "openblas")]
+    (Library::Openblas, &crate::openblas::Openblas),
+];
+
+/// A library that is compiled in.
+pub trait Backend: Sync {
+    /// Whether `peer` of this library can run.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    fn available(&self, peer: Peer) -> Result<(), String>;
+    /// The weights of a peer of this library.
+    ///
+    /// # Errors
+    /// A shape for which there is no kernel, or no memory.
+    fn store(&self, request: &Request, source: RowSource<'_>) -> Result<Arc<dyn Stored>, Error>;
+    /// What the library says of itself, by name.
+    fn facts(&self) -> Vec<(String, String)>;
+}
+
 /// A matrix to be stored: what [`crate::Weights::new`] was asked for, checked against the format.
-#[cfg_attr(not(any(feature = "ggml", feature = "gemm", feature = "openblas")), allow(dead_code))]
-pub struct Request<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
     pub peer: Peer,
     pub rows: usize,
     pub cols: usize,
     pub copies: usize,
-    pub source: RowSource<'a>,
 }
 
 /// The weights of a library, in all copies.
@@ -50,46 +75,19 @@ pub trait Multiply: Send {
 }
 
 impl Library {
-    /// Whether `peer` of this library can run.
-    #[allow(clippy::unnecessary_wraps, unused_variables, reason = "depends on the features")]
-    pub fn available(self, peer: Peer) -> Result<(), String> {
-        match self {
-            #[cfg(feature = "ggml")]
-            Self::Ggml => crate::ggml::available(peer),
-            #[cfg(feature = "gemm")]
-            Self::Gemm => Ok(()),
-            #[cfg(feature = "openblas")]
-            Self::Openblas => crate::openblas::available(),
-            #[allow(unreachable_patterns, reason = "depends on the features")]
-            absent => Err(absent.absence()),
-        }
-    }
-
-    /// The weights of a peer of this library.
+    /// The library, if it is compiled in.
     ///
     /// # Errors
-    /// A shape for which there is no kernel, or no memory.
-    #[allow(unused_variables, reason = "depends on the features")]
-    pub fn store(self, request: &Request<'_>) -> Result<Arc<dyn Stored>, Error> {
-        match self {
-            #[cfg(feature = "ggml")]
-            Self::Ggml => crate::ggml::store(request),
-            #[cfg(feature = "gemm")]
-            Self::Gemm => crate::gemm::store(request),
-            #[cfg(feature = "openblas")]
-            Self::Openblas => crate::openblas::store(request),
-            #[allow(unreachable_patterns, reason = "depends on the features")]
-            absent => Err(Error::Unavailable { peer: request.peer, reason: absent.absence() }),
-        }
-    }
-
-    /// Why a library without its feature cannot run.
-    fn absence(self) -> String {
-        let feature = match self {
-            Self::Ggml => "ggml",
-            Self::Gemm => "gemm",
-            Self::Openblas => "openblas",
-        };
-        format!("this program was compiled without {feature}; build it with `--features peers`")
+    /// What to do to have it.
+    pub fn backend(self) -> Result<&'static dyn Backend, String> {
+        let compiled = COMPILED.iter().find(|(library, _)| *library == self).map(|(_, backend)| *backend);
+        compiled.ok_or_else(|| {
+            let feature = match self {
+                Self::Ggml => "ggml",
+                Self::Gemm => "gemm",
+                Self::Openblas => "openblas",
+            };
+            format!("this program was compiled without {feature}; build it with `--features peers`")
+        })
     }
 }

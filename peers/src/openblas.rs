@@ -17,7 +17,7 @@ use libloading::Library;
 use crate::{
     Error, Peer, Threads,
     dense::Matrix,
-    library::{Multiply, Request, Stored},
+    library::{Backend, Multiply, Request, RowSource, Stored},
 };
 
 /// Where the library may be, in the order in which it is looked for. Fedora's has threads under the
@@ -161,69 +161,54 @@ impl Blas {
     }
 }
 
-/// Whether the library is there.
-///
-/// # Errors
-/// Why not, and what to install.
-pub fn available() -> Result<(), String> {
-    Blas::get().map(|_| ())
-}
+/// This library.
+pub struct Openblas;
 
-/// What this library says of itself.
-pub fn facts() -> Vec<(String, String)> {
-    let blas = match Blas::get() {
-        Ok(blas) => blas,
-        Err(reason) => return vec![("openblas".to_owned(), reason)],
-    };
-    // SAFETY: a text that stays.
-    let core = unsafe { CStr::from_ptr((blas.core)()) }.to_string_lossy();
-    vec![
-        ("openblas library".to_owned(), blas.name.to_owned()),
-        ("openblas build".to_owned(), blas.config()),
-        ("openblas kernel".to_owned(), format!("{core}, chosen at run time")),
-        ("openblas threads".to_owned(), "its own; it decides from the shape how many of them to use".to_owned()),
-    ]
-}
-
-/// The weights that were asked for.
-///
-/// # Errors
-/// Too little memory.
-pub fn store(request: &Request<'_>) -> Result<Arc<dyn Stored>, Error> {
-    Ok(Arc::new(Weights(Matrix::new(request)?)))
-}
-
-struct Weights(Matrix);
-
-impl Stored for Weights {
-    fn bytes(&self) -> usize {
-        self.0.bytes()
+impl Backend for Openblas {
+    fn available(&self, _: Peer) -> Result<(), String> {
+        Blas::get().map(|_| ())
     }
 
-    fn row(&self, row: usize, out: &mut [f32]) {
-        self.0.row(row, out);
+    fn store(&self, request: &Request, source: RowSource<'_>) -> Result<Arc<dyn Stored>, Error> {
+        Ok(Arc::new(Matrix::new(request, source, product)?))
     }
 
-    fn product(self: Arc<Self>, columns: usize, threads: &Threads) -> Result<Box<dyn Multiply>, Error> {
-        let peer = Peer::OpenblasF32;
-        let blas = Blas::get().map_err(|reason| Error::Unavailable { peer, reason })?;
-        let most = blas.most_threads().unwrap_or(c_int::MAX as usize);
-        if threads.count() > most {
-            let reason = format!("{} were asked for, and this OpenBLAS has at most {most}", threads.count());
-            return Err(Error::Threads { peer, reason });
-        }
-        let count = threads.count() as c_int;
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        blas.use_threads(count);
-        blas.bind(threads.cpus());
-        drop(turn);
-        Ok(Box::new(Product { blas, weights: self, columns, threads: count }))
+    fn facts(&self) -> Vec<(String, String)> {
+        let blas = match Blas::get() {
+            Ok(blas) => blas,
+            Err(reason) => return vec![("openblas".to_owned(), reason)],
+        };
+        // SAFETY: a text that stays.
+        let core = unsafe { CStr::from_ptr((blas.core)()) }.to_string_lossy();
+        vec![
+            ("openblas library".to_owned(), blas.name.to_owned()),
+            ("openblas build".to_owned(), blas.config()),
+            ("openblas kernel".to_owned(), format!("{core}, chosen at run time")),
+            ("openblas threads".to_owned(), "its own; it decides from the shape how many of them to use".to_owned()),
+        ]
     }
+}
+
+/// The product of `matrix` with `columns` vectors.
+fn product(matrix: Arc<Matrix>, columns: usize, threads: &Threads) -> Result<Box<dyn Multiply>, Error> {
+    let peer = Peer::OpenblasF32;
+    let blas = Blas::get().map_err(|reason| Error::Unavailable { peer, reason })?;
+    let most = blas.most_threads().unwrap_or(c_int::MAX as usize);
+    if threads.count() > most {
+        let reason = format!("{} were asked for, and this OpenBLAS has at most {most}", threads.count());
+        return Err(Error::Threads { peer, reason });
+    }
+    let count = threads.count() as c_int;
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    blas.use_threads(count);
+    blas.bind(threads.cpus());
+    drop(turn);
+    Ok(Box::new(Product { blas, matrix, columns, threads: count }))
 }
 
 struct Product {
     blas: &'static Blas,
-    weights: Arc<Weights>,
+    matrix: Arc<Matrix>,
     columns: usize,
     threads: c_int,
 }
@@ -231,7 +216,7 @@ struct Product {
 impl Multiply for Product {
     fn multiply(&mut self, copy: usize, x: &[f32], out: &mut [f32]) -> Result<(), Error> {
         let Self { blas, columns, threads, .. } = *self;
-        let (weights, rows, cols) = (self.weights.0.copy(copy), self.weights.0.rows(), self.weights.0.cols());
+        let (weights, rows, cols) = (self.matrix.copy(copy), self.matrix.rows(), self.matrix.cols());
         assert!(weights.len() == rows * cols && x.len() == columns * cols && out.len() == columns * rows);
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         blas.use_threads(threads);

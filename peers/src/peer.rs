@@ -152,7 +152,7 @@ impl Peer {
     /// Why not, and what to do: it is not compiled in, or not for this CPU, or its library is not
     /// installed.
     pub fn available(self) -> Result<(), String> {
-        self.library().available(self)
+        self.library().backend()?.available(self)
     }
 
     pub(crate) fn library(self) -> Library {

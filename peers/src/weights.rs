@@ -16,10 +16,7 @@ pub const DISTINCT_ROWS: usize = 256;
 
 /// A matrix in the format of a peer, in equal copies at distinct addresses.
 pub struct Weights {
-    peer: Peer,
-    rows: usize,
-    cols: usize,
-    copies: usize,
+    request: Request,
     stored: Arc<dyn Stored>,
 }
 
@@ -36,7 +33,8 @@ impl Weights {
         copies: usize,
         source: &dyn Fn(usize, &mut [f32]),
     ) -> Result<Self, Error> {
-        peer.available().map_err(|reason| Error::Unavailable { peer, reason })?;
+        let unavailable = |reason| Error::Unavailable { peer, reason };
+        peer.available().map_err(unavailable)?;
         let shape = |reason: String| Error::Shape { peer, rows, cols, reason };
         if rows == 0 || cols == 0 || copies == 0 {
             return Err(shape("give at least one row, one column and one copy".to_owned()));
@@ -50,28 +48,29 @@ impl Weights {
         if rows > most || cols > most || rows.checked_mul(cols).and_then(|n| n.checked_mul(4 * copies)).is_none() {
             return Err(shape(format!("more than {most} rows or columns, or more weights than an address can count")));
         }
-        let stored = peer.library().store(&Request { peer, rows, cols, copies, source })?;
-        Ok(Self { peer, rows, cols, copies, stored })
+        let request = Request { peer, rows, cols, copies };
+        let stored = peer.library().backend().map_err(unavailable)?.store(&request, source)?;
+        Ok(Self { request, stored })
     }
 
     /// Whose they are.
     pub fn peer(&self) -> Peer {
-        self.peer
+        self.request.peer
     }
 
     /// Rows of the matrix: results of a product for each column.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.request.rows
     }
 
     /// Columns of the matrix: activations that a product takes for each of its columns.
     pub fn cols(&self) -> usize {
-        self.cols
+        self.request.cols
     }
 
     /// Copies at distinct addresses.
     pub fn copies(&self) -> usize {
-        self.copies
+        self.request.copies
     }
 
     /// Bytes of one copy, scales included: what one product has to read.
@@ -84,7 +83,8 @@ impl Weights {
     /// # Panics
     /// When there is no such row, or `out` has another length than [`Weights::cols`].
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.cols, "row {row} of {}, {} columns", self.rows, out.len());
+        let Request { rows, cols, .. } = self.request;
+        assert!(row < rows && out.len() == cols, "row {row} of {rows}, {} columns", out.len());
         self.stored.row(row % DISTINCT_ROWS, out);
     }
 
@@ -95,6 +95,7 @@ impl Weights {
 
 impl fmt::Debug for Weights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Weights({}, {} × {}, {} copies)", self.peer, self.rows, self.cols, self.copies)
+        let Request { peer, rows, cols, copies } = self.request;
+        write!(f, "Weights({peer}, {rows} × {cols}, {copies} copies)")
     }
 }

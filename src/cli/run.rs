@@ -67,6 +67,13 @@ pub fn run(args: &Args) -> Result<Exit> {
         None => {
             let dir = args.out.clone().unwrap_or_else(|| Path::new("results").join(&plan.experiment).join(&run_id));
             note(&format!("{}: {} cells in {} blocks", plan.experiment, plan.cells.len(), plan.protocol.blocks));
+            for threads in plan.thread_counts().into_iter().filter(|&threads| threads > options.cores) {
+                let cores = options.cores;
+                note(&format!(
+                    "{threads} threads share {cores} CPUs, bound to none: their times are those of the scheduler, too; \
+                     `threads = \"all\"` is one for each CPU"
+                ));
+            }
             for point in &plan.infeasible {
                 note(&format!("left out: {}, {} on {}: {}", point.design, point.step, point.workload, point.reason));
             }

@@ -6,6 +6,8 @@
 //! tables.
 
 pub mod expand;
+#[cfg(test)]
+pub mod small;
 mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -45,24 +45,11 @@ fn row(ceiling: Ceiling, session: u32, block: u32) -> Option<CeilingRow> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::{
-        doctor::Quantity,
-        plan::expand::{Options, expand},
-        record::rules::Row as _,
-        spec::Spec,
-    };
+    use crate::{doctor::Quantity, plan::small, record::rules::Row as _};
 
     /// One workload on one thread and one on two, with an arm of each vector set.
-    const SPEC: &str = r#"
-schema = 1
-name = "small"
-question = "?"
-hypothesis = "?"
-refuted_by = "?"
-protocol = { blocks = 10, quick_blocks = 2, seed = 1, margin = 0.01, confidence = 0.95 }
+    const BODY: &str = r#"
 workload = [
     { name = "one", title = "?", matrix = { rows = 64, cols = 128 }, threads = 1, repetitions = 1, tokens = 1 },
     { name = "two", title = "?", matrix = { rows = 64, cols = 128 }, threads = 2, repetitions = 1, tokens = 1 },
@@ -73,9 +60,8 @@ design = [{ name = "wide", title = "?", kind = "add-one-in", from = "base", step
 
     #[test]
     fn every_row_is_one_that_the_plan_allows() {
-        let spec = Spec::parse(Path::new("spec.toml"), SPEC.to_owned()).unwrap();
-        let options = Options { quick: true, keep: &|_| true, cores: 2, copies: &|_, _| 1, presets: &[] };
-        let Ok(plan) = expand(&spec, &options) else { return };
+        // Where scalar is the widest, the step changes nothing.
+        let Ok(plan) = small::plan(&small::spec(BODY)) else { return };
         let rows = measure(&plan, 3, 1);
         for row in &rows {
             assert_eq!((row.session, row.block), (3, 1));

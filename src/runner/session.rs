@@ -251,22 +251,12 @@ mod tests {
     use super::*;
     use crate::{
         doctor::Quantity,
-        plan::{
-            Cell,
-            expand::{Options, expand},
-        },
+        plan::{Cell, small},
         record::{CellFacts, Phase, Quality},
         runner::{block::Event, resume::finished},
-        spec::Spec,
     };
 
-    const SPEC: &str = r#"
-schema = 1
-name = "crash"
-question = "?"
-hypothesis = "?"
-refuted_by = "?"
-protocol = { blocks = 10, quick_blocks = 2, seed = 1, margin = 0.01, confidence = 0.95 }
+    const BODY: &str = r#"
 workload = [{ name = "tiny", title = "?", model = "builtin", prompt = "?", threads = 1, repetitions = 1, tokens = 1 }]
 arm = { base = {} }
 design = [
@@ -278,9 +268,7 @@ design = [
 "#;
 
     fn plan() -> Plan {
-        let spec = Spec::parse(Path::new("spec.toml"), SPEC.to_owned()).unwrap();
-        let options = Options { quick: true, keep: &|_| true, cores: 1, copies: &|_, _| 1, presets: &[] };
-        expand(&spec, &options).unwrap()
+        small::plan(&small::spec(BODY)).unwrap()
     }
 
     /// What a block's process reports of a cell, in every metric and repetition.
@@ -326,7 +314,7 @@ design = [
             run_id: "crash".to_owned(),
             facts: facts.collect(),
             environment: BTreeMap::new(),
-            spec: SPEC.to_owned(),
+            spec: small::spec(BODY),
             plan,
         };
         write_manifest(dir, &manifest).unwrap();

@@ -49,8 +49,8 @@ fn kernel(peer: Peer) -> String {
         let mut random = SplitMix64::new(row as u64);
         out.fill_with(|| random.normal_f32());
     };
-    let request = Request { peer, rows: 64, cols: 256, copies: 1, source: &source };
-    let layout = match Matrix::new(&request) {
+    let request = Request { peer, rows: 64, cols: 256, copies: 1 };
+    let layout = match Matrix::new(&request, &source) {
         Ok(matrix) => matrix.layout(),
         Err(error) => return error.to_string(),
     };

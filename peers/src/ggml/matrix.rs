@@ -11,7 +11,7 @@ use llama_cpp_sys_2 as ffi;
 use super::{Node, ggml_type, log, product::Product, row_bytes, text};
 use crate::{
     Error, MAX_THREADS, Peer, Threads,
-    library::{Multiply, Request, Stored},
+    library::{Multiply, Request, RowSource, Stored},
     peer::{Engine, Format, Rows},
     weights::DISTINCT_ROWS,
 };
@@ -48,8 +48,8 @@ impl Matrix {
     ///
     /// # Errors
     /// A shape that ggml does not interleave, or too little memory.
-    pub fn new(request: &Request<'_>) -> Result<Self, Error> {
-        let &Request { peer, rows, cols, copies, .. } = request;
+    pub fn new(request: &Request, source: RowSource<'_>) -> Result<Self, Error> {
+        let &Request { peer, rows, cols, copies } = request;
         let Engine::Ggml(format, layout) = peer.engine() else {
             let reason = "it is not of ggml; build it with its own library".to_owned();
             return Err(Error::Unavailable { peer, reason });
@@ -63,7 +63,7 @@ impl Matrix {
                 Error::Shape { peer, rows, cols, reason }
             })?,
         };
-        let distinct = quantize(format, request);
+        let distinct = quantize(format, request, source);
         let bytes = row_bytes(format, cols) * rows;
         let no_memory = || Error::Memory { peer, copies, bytes };
         let mut whole = Vec::new();
@@ -91,8 +91,8 @@ impl Matrix {
 }
 
 /// The rows of the source that differ, quantized.
-fn quantize(format: Format, request: &Request<'_>) -> Vec<u8> {
-    let &Request { rows, cols, source, .. } = request;
+fn quantize(format: Format, request: &Request, source: RowSource<'_>) -> Vec<u8> {
+    let &Request { rows, cols, .. } = request;
     let bytes = row_bytes(format, cols);
     let mut distinct = vec![0; rows.min(DISTINCT_ROWS) * bytes];
     let mut weights = vec![0.0; cols];

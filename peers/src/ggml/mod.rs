@@ -18,39 +18,41 @@ use std::{
 
 use llama_cpp_sys_2 as ffi;
 
-pub use self::facts::facts;
 use self::matrix::Matrix;
 use crate::{
     Error, Peer,
-    library::{Request, Stored},
+    library::{Backend, Request, RowSource, Stored},
     peer::{Engine, Format, Rows},
 };
 
-/// Whether ggml has a kernel for `peer` on this CPU.
-///
-/// # Errors
-/// Why not, and what to do.
-pub fn available(peer: Peer) -> Result<(), String> {
-    let foreign = facts::foreign_instruction_sets();
-    if !foreign.is_empty() {
-        let foreign = foreign.join(", ");
-        return Err(format!("ggml was compiled for {foreign}, which this CPU does not have; build it on this machine"));
-    }
-    match peer.engine() {
-        Engine::Ggml(format, Rows::Repacked) if Node::new(format, 64, 256, 1).repacked().is_none() => {
-            Err("ggml has no interleaved kernel for this format and CPU; build it on a CPU with AVX2 or dot products"
-                .to_owned())
-        }
-        _ => Ok(()),
-    }
-}
+/// This library.
+pub struct Ggml;
 
-/// The weights that were asked for.
-///
-/// # Errors
-/// A shape that ggml does not interleave, or too little memory.
-pub fn store(request: &Request<'_>) -> Result<Arc<dyn Stored>, Error> {
-    Ok(Arc::new(Matrix::new(request)?))
+impl Backend for Ggml {
+    fn available(&self, peer: Peer) -> Result<(), String> {
+        let foreign = facts::foreign_instruction_sets();
+        if !foreign.is_empty() {
+            let foreign = foreign.join(", ");
+            return Err(format!(
+                "ggml was compiled for {foreign}, which this CPU does not have; build it on this machine"
+            ));
+        }
+        match peer.engine() {
+            Engine::Ggml(format, Rows::Repacked) if Node::new(format, 64, 256, 1).repacked().is_none() => Err(
+                "ggml has no interleaved kernel for this format and CPU; build it on a CPU with AVX2 or dot products"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn store(&self, request: &Request, source: RowSource<'_>) -> Result<Arc<dyn Stored>, Error> {
+        Ok(Arc::new(Matrix::new(request, source)?))
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        facts::facts()
+    }
 }
 
 /// ggml's name of a format.
