@@ -73,8 +73,7 @@ fn sum_of_narrow<V: Vector>(v: V, iterations: u64) -> i32 {
 }
 
 /// `iterations` times one bitwise OR on each accumulator: as plain an instruction as there is, which every
-/// vector unit of a core has, so that nothing but the number of units limits it. Additions are slower: on
-/// Zen 3 they reach 2.6 a cycle.
+/// vector unit of a core has, so that nothing but the number of units limits it.
 pub(crate) struct Ors {
     pub(crate) iterations: u64,
 }

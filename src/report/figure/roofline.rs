@@ -208,7 +208,7 @@ fn level<L: Level>(cell: &CellResult) -> Option<usize> {
 }
 
 fn symbol(mark: &Mark<'_>) -> Symbol {
-    if mark.cell.cell.is_peer() {
+    if mark.claim.is_none() && mark.cell.cell.is_peer() {
         return PEER;
     }
     let shape = level::<Isa>(mark.cell).map_or(Shape::HollowSquare, |isa| SHAPES[isa]);
