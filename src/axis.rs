@@ -3,7 +3,7 @@
 //! Some axes are *compiled*: each of their points is a kernel of its own. The others are *data*:
 //! any kernel serves each of their levels.
 
-use septet_kernels::{Blocking, Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll};
+use septet_kernels::{Blocking, Granularity, Isa, Layout, Level, Pages, Prefetch, Unpack, Unroll};
 
 use crate::arm::{ActivationUse, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel};
 
@@ -21,6 +21,7 @@ pub static AXES: &[Axis] = &[
     Axis::data::<ActivationUse>(),
     Axis::data::<Prefill>(),
     Axis::data::<Regions>(),
+    Axis::data::<Pages>(),
     Axis::data::<WhoseKernel>(),
 ];
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use septet_kernels::{Prefetch, registry};
+use septet_kernels::registry;
 use thiserror::Error;
 
 use super::{RunError, stage::Stage};
@@ -81,7 +81,7 @@ fn loop_facts(cell: &str, arm: &Arm) -> Vec<CounterRow> {
         return LOOP.iter().map(|&counter| row(counter, None, reason.to_owned())).collect();
     };
     let Some(kernel) = registry::find(arm.variant(format)) else { return Vec::new() };
-    match disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software) {
+    match disassembly::loop_facts(kernel, arm.prefetch.distance().is_some()) {
         Ok(facts) => {
             let values = [facts.jumps_per_weight(), facts.instructions_per_weight(), f64::from(facts.vector_bits)];
             LOOP.iter().zip(values).map(|(&counter, value)| row(counter, Some(value), String::new())).collect()

@@ -16,6 +16,7 @@ mod one_factor;
 mod peers;
 mod roofline;
 mod scaling;
+mod weights;
 
 use super::analysis::Analysis;
 use super::grid::Grid;
@@ -48,6 +49,7 @@ pub const TABLES: &[&dyn Table] = &[
     &peers::Peers,
     &roofline::Roofline,
     &ceilings::MachineCeilings,
+    &weights::Weights,
     &arms::Arms,
     &counters::Counters,
     &null::Null,

@@ -1,10 +1,18 @@
 //! One matrix times one vector, over copies of the matrix in turn.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use septet_kernels::{PackedMatrix, QuantizedMatrix, SplitMix64};
+use rayon::prelude::*;
+use septet_kernels::{Granularity, PackedMatrix, Pages, QuantizedMatrix, SplitMix64};
 
-use super::{Run, Stored};
+use super::{
+    Run,
+    stored::{Stored, Stowed},
+};
 use crate::{
     arm::ArmFormat,
     model::{BoundLinear, Error as ModelError, Execution, Linear, Projector},
@@ -68,18 +76,38 @@ impl Run for Product {
     }
 }
 
-/// A seeded matrix of `rows × cols`, stored as `stored`, in `copies` copies.
+/// A seeded matrix of `rows × cols` in each of `forms`, in `copies` copies.
 ///
 /// # Errors
 /// A layout that is not offered for the format.
-pub fn matrices(stored: Stored, rows: usize, cols: usize, copies: usize, seed: u64) -> Result<Vec<Linear>, RunError> {
-    let ArmFormat::Uniform(format) = stored.format else { return Err(RunError::NothingToRun) };
-    let quantize = || {
-        let matrix = QuantizedMatrix::random(rows, cols, format, stored.granularity, seed)?;
-        PackedMatrix::pack(&matrix, stored.layout)
+pub fn matrices(
+    forms: &[Stored],
+    rows: usize,
+    cols: usize,
+    copies: usize,
+    seed: u64,
+) -> Result<Vec<Stowed<Linear>>, RunError> {
+    let trouble = |cause| RunError::Matrix { rows, cols, cause };
+    let codes: BTreeSet<(ArmFormat, Granularity)> = forms.iter().map(|form| (form.format, form.granularity)).collect();
+    let random = |key @ (format, granularity)| {
+        let ArmFormat::Uniform(format) = format else { return Err(RunError::NothingToRun) };
+        Ok((key, QuantizedMatrix::random(rows, cols, format, granularity, seed).map_err(trouble)?))
     };
-    let first = quantize().map_err(|cause| RunError::Matrix { rows, cols, cause })?;
-    let mut all: Vec<PackedMatrix> = (1..copies).map(|_| first.duplicate()).collect();
-    all.push(first);
-    Ok(all.into_iter().map(|matrix| Linear::Quantized(Arc::new(matrix))).collect())
+    let codes = codes.into_par_iter().map(random).collect::<Result<BTreeMap<_, _>, RunError>>()?;
+    // One after another: nothing else runs while a form is packed.
+    let packed = forms.iter().map(|form| {
+        let clock = Instant::now();
+        let matrix = PackedMatrix::pack(&codes[&(form.format, form.granularity)], form.layout).map_err(trouble)?;
+        Ok((*form, matrix, clock.elapsed()))
+    });
+    let packed = packed.collect::<Result<Vec<_>, RunError>>()?;
+    drop(codes);
+    // Gigabytes of fresh pages: every core takes its share of the faults.
+    let copied = |(stored, first, packing): (Stored, PackedMatrix, Duration)| {
+        let mut all: Vec<PackedMatrix> = (1..copies).map(|_| first.duplicate_in(stored.pages)).collect();
+        all.push(if stored.pages == Pages::System { first } else { first.duplicate_in(stored.pages) });
+        let copies = all.into_iter().map(|matrix| Linear::Quantized(Arc::new(matrix))).collect();
+        Stowed { stored, copies, packing }
+    };
+    Ok(packed.into_par_iter().map(copied).collect())
 }
