@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, fmt};
 
 use septet_kernels::{
-    Blocking, Format, Granularity, Isa, Layout, Level, Prefetch, Shape, UnknownLevel, Unpack, Unroll, Variant, gemm,
-    registry,
+    Blocking, Format, Granularity, Isa, Layout, Level, Pages, Prefetch, Shape, UnknownLevel, Unpack, Unroll, Variant,
+    gemm, registry,
 };
 use septet_peers::Peer;
 use thiserror::Error;
 
-use crate::axis::AXES;
+use crate::{axis::AXES, pages};
 
 /// Where residual, sum of squares, normalization and quantization happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,6 +208,7 @@ pub struct Arm {
     pub activations: ActivationUse,
     pub prefill: Prefill,
     pub regions: Regions,
+    pub pages: Pages,
     /// A kernel of another project in place of ours: then no other factor means anything, and all are at
     /// the baseline.
     pub peer: Option<Peer>,
@@ -246,6 +247,7 @@ impl Arm {
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
         regions: Regions::Each,
+        pages: Pages::System,
         peer: None,
     };
 
@@ -269,6 +271,7 @@ impl Arm {
             ActivationUse::AXIS => self.activations = ActivationUse::parse(level)?,
             Prefill::AXIS => self.prefill = Prefill::parse(level)?,
             Regions::AXIS => self.regions = Regions::parse(level)?,
+            Pages::AXIS => self.pages = Pages::parse(level)?,
             WhoseKernel::AXIS => match WhoseKernel::parse(level)?.0 {
                 None => self.peer = None,
                 peer => self = Self { peer, ..Self::BASELINE },
@@ -279,7 +282,7 @@ impl Arm {
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 14] {
+    fn levels(&self) -> [(&'static str, &'static str); 15] {
         let mut levels = [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
@@ -294,6 +297,7 @@ impl Arm {
             (ActivationUse::AXIS, self.activations.name()),
             (Prefill::AXIS, self.prefill.name()),
             (Regions::AXIS, self.regions.name()),
+            (Pages::AXIS, self.pages.name()),
             (WhoseKernel::AXIS, WhoseKernel(self.peer).name()),
         ];
         if self.peer.is_some() {
@@ -378,7 +382,9 @@ impl Arm {
         let missing = variants.iter().find(|&&variant| registry::find(variant).is_none()).map(ToString::to_string);
         let missing_batched =
             || self.prompt_kernels().iter().find(|&&kernel| gemm::find(kernel).is_none()).map(ToString::to_string);
-        missing.or_else(missing_batched).map(|kernel| format!("{kernel} is not compiled for this architecture"))
+        let missing = missing.or_else(missing_batched);
+        let missing = missing.map(|kernel| format!("{kernel} is not compiled for this architecture"));
+        missing.or_else(|| pages::infeasible(self.pages))
     }
 }
 
@@ -405,6 +411,9 @@ impl fmt::Display for Arm {
         }
         if self.regions != Self::BASELINE.regions {
             write!(f, "/{}", self.regions.name())?;
+        }
+        if self.pages != Self::BASELINE.pages {
+            write!(f, "/{}", self.pages.name())?;
         }
         Ok(())
     }
@@ -485,5 +494,7 @@ mod tests {
         assert_eq!(arm.to_string(), "w3p5/rows16/branch/u1/scalar/none/separate/requantize/batch/joined");
         let arm = Arm::BASELINE.with("shape", "compile_time").unwrap();
         assert_eq!(arm.to_string(), "w3p5/byte_per_pair/branch/u1/scalar/none/separate/requantize/compile_time");
+        let arm = Arm::BASELINE.with("pages", "huge").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/byte_per_pair/branch/u1/scalar/none/separate/requantize/huge");
     }
 }

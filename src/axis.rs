@@ -3,7 +3,7 @@
 //! Some axes are *compiled*: each of their points is a kernel of its own. The others are *data*:
 //! any kernel serves each of their levels.
 
-use septet_kernels::{Blocking, Granularity, Isa, Layout, Level, Prefetch, Shape, Unpack, Unroll};
+use septet_kernels::{Blocking, Granularity, Isa, Layout, Level, Pages, Prefetch, Shape, Unpack, Unroll};
 
 use crate::arm::{ActivationUse, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel};
 
@@ -22,6 +22,7 @@ pub static AXES: &[Axis] = &[
     Axis::data::<ActivationUse>(),
     Axis::data::<Prefill>(),
     Axis::data::<Regions>(),
+    Axis::data::<Pages>(),
     Axis::data::<WhoseKernel>(),
 ];
 

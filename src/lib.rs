@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod mixed;
 pub mod model;
 mod nearest;
+pub mod pages;
 pub mod plan;
 pub mod pool;
 pub mod record;

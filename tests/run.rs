@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use septet::record::{CeilingRow, CellFacts, Sample, read_manifest, read_rows};
+use septet::record::{CeilingRow, CellFacts, Sample, WeightsRow, read_manifest, read_rows};
 use tempfile::TempDir;
 
 /// Three cells that every CPU can run, on the built-in model.
@@ -323,6 +323,10 @@ fn a_run_is_written_reported_and_protected() {
     assert_eq!((torn, blocks), (None, BTreeSet::from([(0, 0), (0, 1)])));
     assert!(ceilings.iter().any(|row| row.place == "DRAM" && row.threads == 1), "{ceilings:?}");
 
+    let (weights, _) = read_rows::<WeightsRow>(&place.out(), &manifest).unwrap();
+    let blocks: Vec<(u32, u32)> = weights.iter().map(|row| (row.session, row.block)).collect();
+    assert_eq!(blocks, [(0, 0), (0, 1)], "one form");
+
     // A killed writer leaves the beginning of its block: that block alone is run again.
     let samples = place.out().join("samples.csv");
     let whole = fs::read_to_string(&samples).unwrap();
@@ -389,6 +393,33 @@ fn a_matrix_alone_is_measured_beside_its_roof() {
     assert!(table("matrices.md").contains(&format!("{:.3}", 8.0 * 3.0 * 66.0 / 300.0)), "{}", table("matrices.md"));
     assert!(table("fastest.md").contains("| scalar | – |"), "{}", table("fastest.md"));
     assert!(!place.out().join("tables/claims.md").exists());
+}
+
+/// Packing has a time of its own, and what the system says of its pages is recorded, whatever it gives.
+#[test]
+fn weights_are_recorded_by_block_and_form() {
+    let matrix = "matrix = { rows = 1024, cols = 4096 }\nresidency = \"cache\"";
+    let spec = SPEC.replace("model = \"builtin\"\nprompt = \"Once\"", matrix);
+    let step = |pages: &str| format!("[[design.step]]\nset = {{ pages = \"{pages}\" }}\n");
+    let spec = spec.replace("set = { unpack = \"lut\" }", "set = { pages = \"base\" }");
+    let spec = spec.replace("[[design]]\nname = \"null\"", &(step("huge") + "\n[[design]]\nname = \"null\""));
+    let place = Place::new(&spec);
+    let output = place.run(&["--quick", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let manifest = read_manifest(&place.out()).unwrap();
+    assert!(manifest.facts.iter().all(|facts| facts.quality.bit_equal == Some(true)));
+    let (rows, torn) = read_rows::<WeightsRow>(&place.out(), &manifest).unwrap();
+    let planned: BTreeSet<&str> = manifest.plan.cells.iter().map(|cell| cell.factors["pages"].as_str()).collect();
+    let recorded: Vec<(u32, &str)> = rows.iter().map(|row| (row.block, row.pages.as_str())).collect();
+    assert_eq!((torn, rows.len()), (None, 2 * planned.len()), "{recorded:?}");
+    for row in &rows {
+        assert!(row.pack_ns.is_some() && planned.contains(row.pages.as_str()), "{row:?}");
+        // 64 bytes and a scale for 128 weights.
+        assert_eq!((row.bytes, row.code_bytes), (row.copies * 2048 * 1056, row.copies * 2048 * 1024));
+        assert!(row.pages != "base" || row.huge_bytes.is_none_or(|huge| huge == 0), "{row:?}");
+    }
+    let table = fs::read_to_string(place.out().join("tables/weights.md")).unwrap();
+    assert!(table.contains("| Packed in, ms |") && table.contains("| base |"), "{table}");
 }
 
 /// Column by column and by panels, the products are the same; a weight counts once for each column.

@@ -30,18 +30,24 @@ pub enum Prefetch {
     None,
     /// Instructions in each segment, [`PREFETCH_DISTANCE`] bytes ahead.
     Software,
+    /// The same, 2 KiB ahead.
+    Software2K,
+    /// The same, 32 KiB ahead.
+    Software32K,
     /// The next tile of rows is copied into a buffer while the one before it is used.
     DoubleBuffer,
 }
 
 impl Level for Prefetch {
     const AXIS: &'static str = "prefetch";
-    const ALL: &'static [Self] = &[Self::None, Self::Software, Self::DoubleBuffer];
+    const ALL: &'static [Self] = &[Self::None, Self::Software, Self::Software2K, Self::Software32K, Self::DoubleBuffer];
 
     fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Software => "software",
+            Self::Software2K => "software_2k",
+            Self::Software32K => "software_32k",
             Self::DoubleBuffer => "double_buffer",
         }
     }
@@ -50,7 +56,21 @@ impl Level for Prefetch {
         match self {
             Self::None => "left to the hardware",
             Self::Software => "prefetch instructions in each segment, 8 KiB ahead",
+            Self::Software2K => "prefetch instructions in each segment, 2 KiB ahead",
+            Self::Software32K => "prefetch instructions in each segment, 32 KiB ahead",
             Self::DoubleBuffer => "tiles of rows copied into two buffers in turn",
+        }
+    }
+}
+
+impl Prefetch {
+    /// Bytes between the codes in use and those that instructions ask for, if any do.
+    pub const fn distance(self) -> Option<usize> {
+        match self {
+            Self::None | Self::DoubleBuffer => None,
+            Self::Software => Some(PREFETCH_DISTANCE),
+            Self::Software2K => Some(2 << 10),
+            Self::Software32K => Some(32 << 10),
         }
     }
 }
@@ -191,9 +211,9 @@ impl BoundKernel {
         let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(weights.rows());
         let mut product = |rows: Range<usize>, out: &mut [f32]| match prefetch {
             Prefetch::DoubleBuffer => self.double_buffered(weights, activations, rows, out, scratch),
-            Prefetch::Software | Prefetch::None => {
+            Prefetch::None | Prefetch::Software | Prefetch::Software2K | Prefetch::Software32K => {
                 let codes = weights.codes_from(rows.start);
-                self.blocks(prefetch == Prefetch::Software, weights, codes, rows.start, activations, out);
+                self.blocks(prefetch.distance(), weights, codes, rows.start, activations, out);
             }
         };
         match output {
@@ -221,23 +241,24 @@ impl BoundKernel {
     /// Products of the rows from `first_row` on, whose stripes `codes` hold, block by block.
     fn blocks(
         &self,
-        prefetching: bool,
+        prefetch_distance: Option<usize>,
         weights: &PackedMatrix,
         codes: &[u8],
         first_row: usize,
         activations: &Activations,
         out: &mut [f32],
     ) {
-        let (rows_fn, all) = (self.rows(prefetching), weights.segments());
+        let (rows_fn, all) = (self.rows(prefetch_distance.is_some()), weights.segments());
+        let ahead = prefetch_distance.unwrap_or(0);
         let Some((cols, rows)) = self.blocking().block() else {
-            return rows_fn(&mut Block::new(weights, codes, first_row, 0..all, activations, PREFETCH_DISTANCE, out));
+            return rows_fn(&mut Block::new(weights, codes, first_row, 0..all, activations, ahead, out));
         };
         let block_bytes = rows / weights.layout().stripe_rows() * weights.stripe_bytes();
         for (block, out) in out.chunks_mut(rows).enumerate() {
             let (codes, first_row) = (&codes[block * block_bytes..], first_row + block * rows);
             for segment in (0..all).step_by(cols / weights.segment()) {
                 let segments = segment..(segment + cols / weights.segment()).min(all);
-                rows_fn(&mut Block::new(weights, codes, first_row, segments, activations, PREFETCH_DISTANCE, out));
+                rows_fn(&mut Block::new(weights, codes, first_row, segments, activations, ahead, out));
             }
         }
     }
@@ -265,7 +286,7 @@ impl BoundKernel {
             if first + tile_rows < rows.end {
                 copy(next, first + tile_rows);
             }
-            self.blocks(false, weights, current, first, activations, out);
+            self.blocks(None, weights, current, first, activations, out);
             std::mem::swap(&mut current, &mut next);
         }
     }

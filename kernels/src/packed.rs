@@ -1,7 +1,14 @@
 //! A quantized matrix in a layout: what a kernel reads.
 
+use std::ops::Range;
+
 use crate::{
-    error::QuantizeError, format::Format, granularity::Granularity, layout::Layout, quantized::QuantizedMatrix,
+    error::QuantizeError,
+    format::Format,
+    granularity::Granularity,
+    layout::Layout,
+    pages::{PagedBytes, Pages},
+    quantized::QuantizedMatrix,
 };
 
 /// Readable bytes behind the last code, so that a kernel may load whole vectors at the end.
@@ -18,10 +25,8 @@ pub struct PackedMatrix {
     granularity: Granularity,
     rows: usize,
     cols: usize,
-    /// Alignment slack, then `(stripes, segments, segment_bytes)`, then [`TAIL`] zero bytes.
-    storage: Vec<u8>,
-    /// Where the codes begin in `storage`.
-    start: usize,
+    /// `(stripes, segments, segment_bytes)`, then [`TAIL`] zero bytes.
+    codes: PagedBytes,
     /// f16 bits, indexed by [`Layout::scale_index`].
     scales: Vec<u16>,
 }
@@ -43,14 +48,12 @@ impl PackedMatrix {
             granularity,
             rows: matrix.rows(),
             cols: matrix.cols(),
-            storage: Vec::new(),
-            start: 0,
+            codes: PagedBytes::zeroed(0, ALIGNMENT, Pages::System),
             scales: layout.order_scales(matrix),
         };
         let (stripes, stripe_bytes, stripe_rows) = (packed.stripes(), packed.stripe_bytes(), layout.stripe_rows());
-        packed.allocate();
-        let start = packed.start;
-        for (stripe, bytes) in packed.storage[start..].chunks_exact_mut(stripe_bytes).take(stripes).enumerate() {
+        packed.codes = packed.zeros(Pages::System);
+        for (stripe, bytes) in packed.codes.chunks_exact_mut(stripe_bytes).take(stripes).enumerate() {
             let first = stripe * stripe_rows;
             let rows: Vec<&[u8]> =
                 (first..(first + stripe_rows).min(matrix.rows())).map(|row| matrix.row_codes(row)).collect();
@@ -59,18 +62,27 @@ impl PackedMatrix {
         Ok(packed)
     }
 
-    /// A copy at another address, for rotations that exceed the caches.
+    /// A copy at another address, for rotations that exceed the caches, in pages of the same kind.
     pub fn duplicate(&self) -> Self {
-        let mut copy = Self { storage: Vec::new(), scales: self.scales.clone(), ..*self };
-        copy.allocate();
-        let (start, length) = (copy.start, self.code_bytes());
-        copy.storage[start..][..length].copy_from_slice(&self.codes()[..length]);
-        copy
+        self.duplicate_in(self.codes.pages())
     }
 
-    fn allocate(&mut self) {
-        self.storage = vec![0; ALIGNMENT + self.code_bytes() + TAIL];
-        self.start = self.storage.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+    /// A copy at another address whose codes lie in `pages`. Scales, a few hundredths of the bytes, stay
+    /// where the system puts them.
+    pub fn duplicate_in(&self, pages: Pages) -> Self {
+        let mut codes = self.zeros(pages);
+        codes.copy_from_slice(&self.codes);
+        Self { codes, scales: self.scales.clone(), ..*self }
+    }
+
+    /// Room for the codes.
+    fn zeros(&self, pages: Pages) -> PagedBytes {
+        PagedBytes::zeroed(self.code_bytes() + TAIL, ALIGNMENT, pages)
+    }
+
+    /// The addresses of the codes, for asking the system which pages they lie in.
+    pub fn code_addresses(&self) -> Range<usize> {
+        self.codes.addresses()
     }
 
     /// Format of the codes.
@@ -135,7 +147,7 @@ impl PackedMatrix {
 
     /// The codes of all rows, with [`TAIL`] readable bytes behind them.
     pub(crate) fn codes(&self) -> &[u8] {
-        &self.storage[self.start..][..self.code_bytes() + TAIL]
+        &self.codes
     }
 
     /// The codes from the stripe on that begins with `row`, and [`TAIL`] bytes.
@@ -210,6 +222,17 @@ mod tests {
         assert_eq!(one.codes(), two.codes());
         assert_ne!(one.codes().as_ptr(), two.codes().as_ptr());
         assert_eq!(two.codes().as_ptr() as usize % ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn codes_are_the_same_in_every_kind_of_page() {
+        let one = packed(Format::W3p5, Layout::Rows16, Granularity::Group128);
+        for &pages in Pages::ALL {
+            let copy = one.duplicate_in(pages);
+            assert_eq!((copy.codes(), copy.scales()), (one.codes(), one.scales()));
+            assert_eq!(copy.duplicate().codes.pages(), pages);
+            assert_eq!(copy.code_addresses().start % ALIGNMENT, 0);
+        }
     }
 
     #[test]

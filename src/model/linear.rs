@@ -5,8 +5,9 @@ use std::array;
 use std::fmt;
 use std::ops::Index;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use septet_kernels::{Format, Granularity, Layout, PackedMatrix, QuantizeError, QuantizedMatrix};
+use septet_kernels::{Format, Granularity, Layout, PackedMatrix, Pages, QuantizeError, QuantizedMatrix};
 
 use super::config::Config;
 use super::error::Error;
@@ -87,23 +88,52 @@ pub enum Linear {
     Quantized(Arc<PackedMatrix>),
 }
 
-impl Linear {
-    /// `matrix` rounded to the codes of `storage`, or itself.
+/// A linear layer whose codes, if it is quantized, do not lie in a layout yet.
+#[derive(Clone, Debug)]
+pub(super) enum Unpacked {
+    /// Nothing is left to do.
+    Ready(Linear),
+    Codes(QuantizedMatrix, Layout),
+}
+
+impl Unpacked {
+    /// `linear` rounded to the codes of `storage`; what is quantized already stays as it is.
     ///
     /// # Errors
     ///
-    /// When a scale does not fit, or the layout is not offered for the format.
-    pub fn from_matrix(matrix: &Arc<Matrix>, storage: Storage) -> Result<Self, QuantizeError> {
-        match storage {
-            Storage::F32 => Ok(Self::F32(Arc::clone(matrix))),
-            Storage::Quantized { format, layout, granularity } => {
+    /// When a scale does not fit.
+    fn new(linear: &Linear, storage: Storage) -> Result<Self, QuantizeError> {
+        match (linear, storage) {
+            (Linear::F32(matrix), Storage::Quantized { format, layout, granularity }) => {
                 let Matrix { rows, cols, ref values } = **matrix;
-                let quantized = QuantizedMatrix::quantize(values, rows, cols, format, granularity)?;
-                Ok(Self::Quantized(Arc::new(PackedMatrix::pack(&quantized, layout)?)))
+                Ok(Self::Codes(QuantizedMatrix::quantize(values, rows, cols, format, granularity)?, layout))
             }
+            _ => Ok(Self::Ready(linear.clone())),
         }
     }
 
+    fn packed(&self) -> Result<Linear, QuantizeError> {
+        match self {
+            Self::Ready(linear) => Ok(linear.clone()),
+            Self::Codes(matrix, layout) => Ok(Linear::Quantized(Arc::new(PackedMatrix::pack(matrix, *layout)?))),
+        }
+    }
+}
+
+impl LinearSet<Unpacked> {
+    /// The set with its codes in their layouts, and how long that took.
+    ///
+    /// # Errors
+    ///
+    /// When a layout is not offered for the format.
+    pub(super) fn packed(&self) -> Result<(LinearSet, Duration), Error> {
+        let clock = Instant::now();
+        let set = self.try_map(|place, linear| linear.packed().map_err(|cause| Error::Quantize { place, cause }))?;
+        Ok((set, clock.elapsed()))
+    }
+}
+
+impl Linear {
     /// Output channels.
     pub fn rows(&self) -> usize {
         match self {
@@ -125,6 +155,14 @@ impl Linear {
         match self {
             Linear::F32(matrix) => Linear::F32(Arc::new(Matrix::clone(matrix))),
             Linear::Quantized(matrix) => Linear::Quantized(Arc::new(matrix.duplicate())),
+        }
+    }
+
+    /// The same weights at another address, the codes of quantized ones in `pages`.
+    pub fn duplicate_in(&self, pages: Pages) -> Self {
+        match self {
+            Linear::F32(_) => self.duplicate(),
+            Linear::Quantized(matrix) => Linear::Quantized(Arc::new(matrix.duplicate_in(pages))),
         }
     }
 
@@ -204,12 +242,19 @@ impl LinearSet {
     ///
     /// When a matrix can not be quantized to its storage.
     pub fn stored(&self, storage: impl Fn(Place) -> Storage) -> Result<Self, Error> {
-        self.try_map(|place, linear| match linear {
-            Linear::Quantized(_) => Ok(linear.clone()),
-            Linear::F32(matrix) => {
-                Linear::from_matrix(matrix, storage(place)).map_err(|cause| Error::Quantize { place, cause })
-            }
-        })
+        self.stored_and_timed(storage).map(|(set, _)| set)
+    }
+
+    /// [`LinearSet::stored`], and how long it took to put the codes into their layouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`LinearSet::stored`].
+    pub fn stored_and_timed(&self, storage: impl Fn(Place) -> Storage) -> Result<(Self, Duration), Error> {
+        let unpacked = self.try_map(|place, linear| {
+            Unpacked::new(linear, storage(place)).map_err(|cause| Error::Quantize { place, cause })
+        })?;
+        unpacked.packed()
     }
 
     /// The same weights at other addresses.
@@ -217,6 +262,15 @@ impl LinearSet {
         Self {
             layers: self.layers.iter().map(|layer| LayerLinears(layer.0.each_ref().map(Linear::duplicate))).collect(),
             head: self.head.as_ref().map(Linear::duplicate),
+        }
+    }
+
+    /// The same weights at other addresses, the codes of quantized ones in `pages`.
+    pub fn duplicate_in(&self, pages: Pages) -> Self {
+        let layer = |layer: &LayerLinears| LayerLinears(layer.0.each_ref().map(|linear| linear.duplicate_in(pages)));
+        Self {
+            layers: self.layers.iter().map(layer).collect(),
+            head: self.head.as_ref().map(|head| head.duplicate_in(pages)),
         }
     }
 

@@ -10,14 +10,15 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use septet_kernels::ops::rope::RotaryTable;
-use septet_kernels::{PackedMatrix, QuantizeError, QuantizedMatrix, SplitMix64};
+use septet_kernels::{QuantizeError, QuantizedMatrix, SplitMix64};
 
 use super::config::Config;
 use super::error::Error;
-use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage};
+use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage, Unpacked};
 use super::weights::{LayerNorms, Matrix, ModelParts};
 
 /// Positions before the cache of a shape model without a prompt wraps: enough for attention to be real, too few for
@@ -134,6 +135,8 @@ pub struct ShapeModel {
     pub parts: Arc<ModelParts>,
     /// Equal sets at distinct addresses.
     pub sets: Vec<LinearSet>,
+    /// How long it took to put the codes of one set into their layouts.
+    pub packing: Duration,
 }
 
 impl ShapeModel {
@@ -155,9 +158,9 @@ impl ShapeModel {
             }
         }
         let parts = parts(preset, layers, seed, 0, 0);
-        let mut set = LinearSet { layers: Vec::with_capacity(layers), head: None };
+        let mut unpacked = LinearSet { layers: Vec::with_capacity(layers), head: None };
         for layer in 0..layers {
-            set.layers.push(LayerLinears::try_from_fn(|role| {
+            unpacked.layers.push(LayerLinears::try_from_fn(|role| {
                 let place = Place::Layer(layer, role);
                 let shape = role.shape(&parts.config);
                 // Each matrix has a seed of its own: the seed itself is the embedding's.
@@ -166,10 +169,11 @@ impl ShapeModel {
                     .map_err(|cause| Error::Quantize { place, cause })
             })?);
         }
+        let (set, packing) = unpacked.packed()?;
         // Gigabytes of fresh pages: every core takes its share of the faults.
         let mut sets: Vec<LinearSet> = (1..copies).into_par_iter().map(|_| set.duplicate()).collect();
         sets.push(set);
-        Ok(Self { parts: Arc::new(parts), sets })
+        Ok(Self { parts: Arc::new(parts), sets, packing })
     }
 }
 
@@ -196,15 +200,14 @@ pub fn parts(preset: &Preset, layers: usize, seed: u64, prompt: usize, tokens: u
 }
 
 /// Weights of about `1/√cols`, so that activations keep their size from layer to layer.
-fn random_linear((rows, cols): (usize, usize), storage: Storage, seed: u64) -> Result<Linear, QuantizeError> {
+fn random_linear((rows, cols): (usize, usize), storage: Storage, seed: u64) -> Result<Unpacked, QuantizeError> {
     match storage {
         Storage::F32 => {
             let values = normal(rows * cols, 1.0 / (cols as f32).sqrt(), seed);
-            Ok(Linear::F32(Arc::new(Matrix { rows, cols, values })))
+            Ok(Unpacked::Ready(Linear::F32(Arc::new(Matrix { rows, cols, values }))))
         }
         Storage::Quantized { format, layout, granularity } => {
-            let matrix = QuantizedMatrix::random(rows, cols, format, granularity, seed)?;
-            Ok(Linear::Quantized(Arc::new(PackedMatrix::pack(&matrix, layout)?)))
+            Ok(Unpacked::Codes(QuantizedMatrix::random(rows, cols, format, granularity, seed)?, layout))
         }
     }
 }

@@ -52,6 +52,7 @@ pub struct Sample {
     pub shape: String,
     pub prefill: String,
     pub regions: String,
+    pub pages: String,
     pub peer: String,
     pub threads: u32,
     pub phase: Phase,
@@ -102,6 +103,7 @@ impl Sample {
             shape: level("shape"),
             prefill: level("prefill"),
             regions: level("regions"),
+            pages: level("pages"),
             peer: level("peer"),
             threads: workload.threads as u32,
             phase: Phase::Measure,
@@ -179,6 +181,31 @@ pub struct CeilingRow {
     pub value: f64,
     /// [`Quantity::unit`].
     pub unit: String,
+}
+
+/// How the weights of a workload came to lie in memory in one block, in one of the forms of its arms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsRow {
+    /// As in [`Sample`].
+    pub session: u32,
+    pub block: u32,
+    pub workload: String,
+    pub format: String,
+    pub granularity: String,
+    pub layout: String,
+    pub pages: String,
+    /// Equal copies at distinct addresses.
+    pub copies: u64,
+    /// Stored bytes of all copies: codes, scales and padding.
+    pub bytes: u64,
+    /// Bytes of their codes.
+    pub code_bytes: u64,
+    /// Those of them that lie in transparent huge pages; empty where the system does not tell.
+    pub huge_bytes: Option<u64>,
+    /// Nanoseconds that it took one thread to put the codes of one copy into their layout; empty where the
+    /// weights are those of the workload before.
+    pub pack_ns: Option<u64>,
 }
 
 /// A sample of a block that did not finish: kept for inspection, part of no estimate.

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::row::{CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PartialSample, Sample};
+use super::row::{CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PartialSample, Sample, WeightsRow};
 use crate::{doctor::Quantity, plan::Plan};
 
 /// A kind of row with its own CSV file.
@@ -48,6 +48,7 @@ impl Row for Sample {
         "shape",
         "prefill",
         "regions",
+        "pages",
         "peer",
         "threads",
         "phase",
@@ -103,6 +104,7 @@ impl Row for Sample {
             ("shape", &self.shape, cell.level("shape")),
             ("prefill", &self.prefill, cell.level("prefill")),
             ("regions", &self.regions, cell.level("regions")),
+            ("pages", &self.pages, cell.level("pages")),
             ("peer", &self.peer, cell.level("peer")),
             ("threads", &threads, Some(planned_threads.as_str())),
             ("unit", &self.unit, Some(unit.as_str())),
@@ -186,6 +188,70 @@ impl Row for CeilingRow {
     fn key(&self) -> String {
         let Self { session, block, place, threads, .. } = self;
         format!("{} of {place}, threads {threads}, in block {block} of session {session}", self.ceiling.name())
+    }
+
+    fn cell_id(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Row for WeightsRow {
+    const FILE: &'static str = "weights.csv";
+    const COLUMNS: &'static [&'static str] = &[
+        "session",
+        "block",
+        "workload",
+        "format",
+        "granularity",
+        "layout",
+        "pages",
+        "copies",
+        "bytes",
+        "code_bytes",
+        "huge_bytes",
+        "pack_ns",
+    ];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = None;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        if self.copies == 0 {
+            Err(("copies", "at least 1"))
+        } else if self.bytes < self.code_bytes {
+            Err(("bytes", "as many as `code_bytes` or more"))
+        } else if self.code_bytes == 0 {
+            Err(("code_bytes", "at least 1"))
+        } else if self.huge_bytes.is_some_and(|huge| huge > self.code_bytes) {
+            Err(("huge_bytes", "as many as `code_bytes` or fewer, or nothing"))
+        } else if self.pack_ns == Some(0) {
+            Err(("pack_ns", "a positive number, or nothing"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn contradicts(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let form = [
+            ("format", &self.format),
+            ("granularity", &self.granularity),
+            ("layout", &self.layout),
+            ("pages", &self.pages),
+        ];
+        if !plan.workloads.iter().any(|workload| workload.name == self.workload) {
+            let names: Vec<&str> = plan.workloads.iter().map(|workload| workload.name.as_str()).collect();
+            return Some(("workload", format!("a workload of the plan: {}", names.join(", "))));
+        }
+        let cells = || plan.cells.iter().filter(|cell| cell.workload == self.workload);
+        let unused = form.into_iter().find(|(axis, level)| !cells().any(|cell| cell.level(axis) == Some(level)));
+        unused
+            .map(|(axis, _)| (axis, format!("a level of a cell on `{}`", self.workload)))
+            .or_else(|| beyond(self.block, plan))
+    }
+
+    fn key(&self) -> String {
+        let Self { session, block, workload, format, granularity, layout, pages, .. } = self;
+        format!(
+            "weights of `{workload}` as {format}, {granularity}, {layout}, {pages} in block {block} of session {session}"
+        )
     }
 
     fn cell_id(&self) -> Option<&str> {

@@ -15,9 +15,10 @@ use super::metric::{
 use super::rivals::{AgainstRival, against_rivals};
 use super::roofline::{Standing, caches, standing};
 use super::scaling::{Scaling, scalings};
+use super::weights::WeightsResult;
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::row::VECTOR_OPERATIONS;
-use crate::record::{CeilingRow, CellFacts, CounterRow, FailureRow, Manifest, Sample};
+use crate::record::{CeilingRow, CellFacts, CounterRow, FailureRow, Manifest, Sample, WeightsRow};
 use crate::stats::Interval;
 use crate::stats::combination::{Prediction, combination};
 use crate::stats::contrast::{BlockTimes, Effect, contrast, log_ratios};
@@ -34,6 +35,8 @@ pub struct Analysis {
     pub manifest: Manifest,
     pub counters: Vec<CounterRow>,
     pub ceilings: Ceilings,
+    /// By workload and stored form, in the order of the run; none in runs from before they were recorded.
+    pub weights: Vec<WeightsResult>,
     /// The kernels of matrix workloads, without A′, in the order of the plan; none where the run has no
     /// ceilings.
     pub standings: Vec<Standing>,
@@ -213,11 +216,13 @@ impl Analysis {
         samples: &[Sample],
         counters: Vec<CounterRow>,
         ceilings: &[CeilingRow],
+        weights: &[WeightsRow],
         failures: &[FailureRow],
     ) -> PolarsResult<Analysis> {
         let sessions = counted_sessions(samples);
         let table = blocks(samples, &sessions, &manifest.facts)?;
         let ceilings = Ceilings::new(ceilings, &sessions);
+        let weights = WeightsResult::of_run(weights, &sessions);
         let standings =
             if ceilings.is_empty() { Vec::new() } else { standings(&manifest, &table, &ceilings, &counters) };
         let plan = &manifest.plan;
@@ -236,7 +241,18 @@ impl Analysis {
         let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
         let scalings = scalings(plan, &table, plan.protocol.confidence);
         let rivals = against_rivals(plan, &cells, &table);
-        Ok(Analysis { counters, ceilings, standings, cells, contrasts, combinations, scalings, rivals, manifest })
+        Ok(Analysis {
+            counters,
+            ceilings,
+            weights,
+            standings,
+            cells,
+            contrasts,
+            combinations,
+            scalings,
+            rivals,
+            manifest,
+        })
     }
 
     /// The result of the cell with this id.

@@ -1,7 +1,7 @@
 //! From a results directory to everything derived from it.
 //!
-//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `ceilings.csv`, `counters.csv` and
-//! `failures.csv`: no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
+//! [`build`] is a pure function of `manifest.json`, `samples.csv`, `ceilings.csv`, `weights.csv`,
+//! `counters.csv` and `failures.csv`: no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
 //! bytes.
 
 pub mod analysis;
@@ -19,12 +19,15 @@ pub mod scaling;
 pub mod splice;
 pub mod table;
 pub mod text;
+pub mod weights;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::DesignKind;
-use crate::record::{CeilingRow, CounterRow, FailureRow, Sample, TornLine, read_manifest, read_rows, read_rows_if_any};
+use crate::record::{
+    CeilingRow, CounterRow, FailureRow, Sample, TornLine, WeightsRow, read_manifest, read_rows, read_rows_if_any,
+};
 use analysis::Analysis;
 pub use error::ReportError;
 use figure::FIGURES;
@@ -48,7 +51,7 @@ pub struct Report {
 
 impl Report {
     /// Reads and analyses `dir`. A run that was stopped before its counter pass has no
-    /// `counters.csv`, one from before ceilings were recorded no `ceilings.csv`, and one without a failure
+    /// `counters.csv`, one from before ceilings or weights were recorded no `ceilings.csv` or `weights.csv`, and one without a failure
     /// no `failures.csv`.
     ///
     /// # Errors
@@ -59,9 +62,11 @@ impl Report {
         let (samples, torn_sample) = read_rows::<Sample>(dir, &manifest)?;
         let (counters, torn_counter) = read_rows_if_any::<CounterRow>(dir, &manifest)?;
         let (ceilings, torn_ceiling) = read_rows_if_any::<CeilingRow>(dir, &manifest)?;
+        let (weights, torn_weights) = read_rows_if_any::<WeightsRow>(dir, &manifest)?;
         let (failures, torn_failure) = read_rows_if_any::<FailureRow>(dir, &manifest)?;
-        let torn = [torn_sample, torn_counter, torn_ceiling, torn_failure].into_iter().flatten().collect();
-        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &ceilings, &failures)?, torn })
+        let torn =
+            [torn_sample, torn_counter, torn_ceiling, torn_weights, torn_failure].into_iter().flatten().collect();
+        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &ceilings, &weights, &failures)?, torn })
     }
 
     /// Writes every derived file into `dir`.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     arm::Arm,
     plan::{Cell, Workload},
-    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, row::bracket_moved},
+    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, WeightsRow, row::bracket_moved},
     stats::summary,
 };
 
@@ -31,6 +31,8 @@ pub enum Event {
     Ceilings(Vec<CeilingRow>),
     /// The weights of a workload are being made.
     Preparing(String),
+    /// They are made: how they lie in memory.
+    Weights(Vec<WeightsRow>),
     /// A cell is about to run.
     Started(String),
     /// Its samples.
@@ -76,8 +78,12 @@ impl Block<'_> {
             let arms: Vec<Arm> = entries.iter().map(|entry| entry.arm).collect();
             let next = Stage::after(last.take(), workload, &arms)?;
             let stage = last.insert(next);
+            let (session, block) = (self.session, self.block);
+            let rows = stage.weights_rows(workload).into_iter();
+            emit(out, &Event::Weights(rows.map(|row| WeightsRow { session, block, ..row }).collect()))?;
             let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
-            let mut roof = Roof::new(workload.residency, bytes, machine::last_level_cache(), stage.pool());
+            let (cache, pages) = (machine::last_level_cache(), stage.roof_pages());
+            let mut roof = Roof::new(workload.residency, bytes, cache, stage.pool(), pages);
             let mut before = roof.measure(stage.pool());
             for entry in &entries {
                 let cell = &entry.cell.id;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{RunError, block::Event, progress::Progress, stop::Stop};
-use crate::record::{CeilingRow, Sample};
+use crate::record::{CeilingRow, Sample, WeightsRow};
 
 /// Longest silence of a block's process before it counts as hanging. The slowest cell of the
 /// largest experiment takes seconds.
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// How one try at a block ended.
 pub enum Attempt {
     /// Every cell ran.
-    Complete { ceilings: Vec<CeilingRow>, rows: Vec<Sample> },
+    Complete { ceilings: Vec<CeilingRow>, weights: Vec<WeightsRow>, rows: Vec<Sample> },
     /// A cell computed something wrong, or the process died or hung while it ran.
     Failed { cell: String, reason: String, rows: Vec<Sample> },
     /// A signal came.
@@ -70,7 +70,7 @@ impl Attempted<'_> {
                 }
             }
         });
-        let (mut ceilings, mut rows) = (Vec::new(), Vec::new());
+        let (mut ceilings, mut weights, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut running = None;
         let mut preparing = None;
         let (mut done, mut failure, mut silent) = (false, None, false);
@@ -78,6 +78,7 @@ impl Attempted<'_> {
             match events.recv_timeout(SILENCE) {
                 Ok(line) => match serde_json::from_str::<Event>(&line) {
                     Ok(Event::Ceilings(measured)) => ceilings = measured,
+                    Ok(Event::Weights(stored)) => weights.extend(stored),
                     Ok(Event::Preparing(workload)) => {
                         progress.doing(format!("block {}: {workload}", block + 1));
                         (running, preparing) = (None, Some(workload));
@@ -109,7 +110,7 @@ impl Attempted<'_> {
             return Ok(Attempt::Failed { cell, reason, rows });
         }
         if done {
-            return Ok(Attempt::Complete { ceilings, rows });
+            return Ok(Attempt::Complete { ceilings, weights, rows });
         }
         let reason = if silent {
             format!("no sign of life for {} s", SILENCE.as_secs())

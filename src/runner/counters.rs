@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use septet_kernels::{Prefetch, Shape, gemm, registry};
+use septet_kernels::{Shape, gemm, registry};
 use thiserror::Error;
 
 use super::{RunError, stage::Stage};
@@ -94,7 +94,7 @@ fn loop_facts(cell: &str, arm: &Arm, workload: &Workload) -> Vec<CounterRow> {
     let found = match batched {
         Some(variant) => gemm::find(variant).map(disassembly::gemm_loop_facts),
         None => registry::find(arm.variant(format))
-            .map(|kernel| disassembly::loop_facts(kernel, arm.prefetch == Prefetch::Software, cols)),
+            .map(|kernel| disassembly::loop_facts(kernel, arm.prefetch.distance().is_some(), cols)),
     };
     match found {
         None => Vec::new(),

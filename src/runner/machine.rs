@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
+use septet_kernels::PREFETCH_DISTANCE;
+
 use crate::digest::sha256;
 
 /// The value of a fact that the machine does not tell.
@@ -79,6 +81,7 @@ pub fn environment() -> BTreeMap<String, String> {
         ("git_commit", Some(env!("SEPTET_GIT_COMMIT").to_owned())),
         ("git_dirty", Some(env!("SEPTET_GIT_DIRTY").to_owned())),
         ("binary_sha256", binary.map(|bytes| sha256([bytes.as_slice()]))),
+        ("prefetch_distance", Some(format!("{PREFETCH_DISTANCE} bytes unless an arm says otherwise"))),
         ("argv", Some(env::args().skip(1).collect::<Vec<_>>().join(" "))),
     ];
     let mut environment = facts();

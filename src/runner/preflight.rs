@@ -7,7 +7,7 @@ use std::{
 
 use rayon::prelude::*;
 use septet_kernels::{
-    Blocking, Format, Granularity, Isa, Layout, Prefetch, Shape, Unpack, Unroll, Variant,
+    Blocking, Format, Granularity, Isa, Layout, Pages, Prefetch, Shape, Unpack, Unroll, Variant,
     check::{self, Cases, Outcome},
     gemm::{self, check::GemmCases},
     registry,
@@ -16,7 +16,7 @@ use septet_peers::Peer;
 
 use super::{
     RunError,
-    stage::{self, Problem, Stage, Stored, output_sha256},
+    stage::{self, Problem, Stage, output_sha256, stored::Stored},
 };
 use crate::{
     arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions},
@@ -169,6 +169,7 @@ fn reference_of(arm: &Arm) -> Arm {
         activations: ActivationUse::Requantize,
         prefill: Prefill::Token,
         regions: Regions::Each,
+        pages: Pages::System,
         ..*arm
     }
 }
@@ -241,8 +242,8 @@ fn quality_of(
         .map(|&start| {
             let mut reference = decoder(checkpoint.linears.clone())?;
             let candidates = formats.iter().map(|&(format, granularity)| {
-                let stored = Stored { format, granularity, layout: Layout::Dense };
-                decoder(checkpoint.linears.stored(stage::storage(stored, &checkpoint.parts.config)?)?)
+                let stored = Stored { format, granularity, layout: Layout::Dense, pages: Pages::System };
+                decoder(checkpoint.linears.stored(stored.storage(&checkpoint.parts.config)?)?)
             });
             let mut candidates = candidates.collect::<Result<Vec<_>, _>>()?;
             let stream = &stream[start..(start + part + 1).min(stream.len())];

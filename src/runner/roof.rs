@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use septet_kernels::roof::{ReadWay, read};
+use septet_kernels::{
+    PagedBytes, Pages,
+    roof::{ReadWay, read},
+};
 
 use crate::{plan::Residency, pool::ThreadPool, stats::summary};
 
@@ -21,32 +24,30 @@ const TRIALS: usize = 5;
 
 /// Measures the read bandwidth of the memory that holds a workload's weights.
 ///
-/// Which way to read is the fastest depends on the machine and on the number of threads. It is chosen
-/// once, by medians, and every measurement after that is one read in this way: the best of several
+/// Which way to read is the fastest depends on the machine and on the number of threads, and may depend on
+/// the pages that are read. Both are chosen once, by medians, and every measurement after that is one read in this way: the best of several
 /// single reads would be a maximum of noise, above what any of them sustains.
 pub struct Roof {
     residency: Residency,
     way: ReadWay,
     /// DRAM: several windows, read in turn, so that a window has left the caches when its turn
     /// comes. Cache: as many bytes as the workload's weights.
-    buffer: Vec<u8>,
-    /// Where it is aligned, and its length from there on.
-    aligned: usize,
-    length: usize,
+    buffer: PagedBytes,
     next: usize,
 }
 
 impl Roof {
     /// A roof for weights of `bytes` bytes that the threads of `pool` read; in DRAM, beyond a last-level
-    /// cache of `cache` bytes.
-    pub fn new(residency: Residency, bytes: usize, cache: usize, pool: &ThreadPool) -> Self {
+    /// cache of `cache` bytes; from whichever of `pages` is read the fastest.
+    pub fn new(residency: Residency, bytes: usize, cache: usize, pool: &ThreadPool, pages: &[Pages]) -> Self {
         let length = Self::buffer_bytes(residency, bytes, cache);
-        // Written, not only allocated: pages that were never written all read the same zero page.
-        let buffer = vec![0x5a; length + ALIGNMENT];
-        let aligned = buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        let mut roof = Self { residency, way: ReadWay::Plain, buffer, aligned, length, next: 0 };
-        roof.way = roof.fastest_way(pool);
-        roof
+        let of_pages = |&pages: &Pages| {
+            let mut buffer = PagedBytes::zeroed(length, ALIGNMENT, pages);
+            // Written, not only allocated: pages that were never written all read the same zero page.
+            buffer.fill(0x5a);
+            Self { residency, way: ReadWay::Plain, buffer, next: 0 }
+        };
+        Self::fastest(pages.iter().map(of_pages).collect(), pool).unwrap_or_else(|| of_pages(&Pages::System))
     }
 
     /// Bytes of the buffer that a roof reads.
@@ -57,17 +58,20 @@ impl Roof {
         }
     }
 
-    /// The way to read with the highest median; trials of all ways take turns.
-    fn fastest_way(&mut self, pool: &ThreadPool) -> ReadWay {
-        let mut speeds = ReadWay::ALL.map(|way| (way, Vec::with_capacity(TRIALS)));
+    /// Of `roofs` the one with the highest median, read in the way that has it; trials of all roofs and
+    /// ways take turns.
+    fn fastest(mut roofs: Vec<Self>, pool: &ThreadPool) -> Option<Self> {
+        let ways = || ReadWay::ALL.into_iter();
+        let mut speeds: Vec<(usize, ReadWay, Vec<f64>)> =
+            (0..roofs.len()).flat_map(|roof| ways().map(move |way| (roof, way, Vec::new()))).collect();
         for _ in 0..TRIALS {
-            for (way, speeds) in &mut speeds {
-                speeds.push(self.read(pool, *way));
+            for (roof, way, speeds) in &mut speeds {
+                speeds.push(roofs[*roof].read(pool, *way));
             }
         }
-        let medians = speeds.map(|(way, speeds)| (way, summary::median(&speeds).unwrap_or(0.0)));
-        let fastest = medians.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        fastest.map_or(ReadWay::Plain, |(way, _)| way)
+        let median = |speeds: &[f64]| summary::median(speeds).unwrap_or(0.0);
+        let (roof, way, _) = speeds.iter().max_by(|a, b| median(&a.2).total_cmp(&median(&b.2)))?;
+        Some(Self { way: *way, ..roofs.swap_remove(*roof) })
     }
 
     /// Read bandwidth now, in GB/s.
@@ -78,11 +82,11 @@ impl Roof {
     fn read(&mut self, pool: &ThreadPool, way: ReadWay) -> f64 {
         // Windows in turn, or a read would find what the one before it left in the caches.
         let (start, length) = match self.residency {
-            Residency::Cache => (0, self.length),
+            Residency::Cache => (0, self.buffer.len()),
             Residency::Dram => (self.next, WINDOW),
         };
-        self.next = (self.next + WINDOW) % self.length;
-        let bytes = &self.buffer[self.aligned + start..][..length];
+        self.next = (self.next + WINDOW) % self.buffer.len();
+        let bytes = &self.buffer[start..][..length];
         if self.residency == Residency::Cache {
             read_in_parts(pool, bytes, way);
         }

@@ -18,8 +18,9 @@ use crate::{
     affinity,
     plan::{Cell, Plan, Residency},
     record::{
-        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, manifest::MANIFEST_SCHEMA,
-        read_manifest, read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _, write_manifest,
+        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, WeightsRow,
+        manifest::MANIFEST_SCHEMA, read_manifest, read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _,
+        write_manifest,
     },
 };
 
@@ -132,8 +133,10 @@ impl Session {
         let samples = read_rows_if_any::<Sample>(dir, &manifest)?.0;
         let failures = read_rows_if_any::<FailureRow>(dir, &manifest)?.0;
         let ceilings = read_rows_if_any::<CeilingRow>(dir, &manifest)?.0;
-        // A writer that was killed may have left ceilings of a session without its samples.
+        // A writer that was killed may have left other rows of a session without its samples.
+        let weights = read_rows_if_any::<WeightsRow>(dir, &manifest)?.0;
         let sessions = samples.iter().map(|row| row.session).chain(ceilings.iter().map(|row| row.session));
+        let sessions = sessions.chain(weights.iter().map(|row| row.session));
         Ok(Self {
             dir: dir.to_owned(),
             session: sessions.max().map_or(0, |last| last.saturating_add(1)),
@@ -153,6 +156,7 @@ impl Session {
         let blocks = self.manifest.plan.protocol.blocks;
         let cells = self.manifest.plan.cells.len() as u64;
         let mut samples = RowWriter::<Sample>::append(&self.dir)?;
+        let mut stored_weights = RowWriter::<WeightsRow>::append(&self.dir)?;
         let mut measured_ceilings = RowWriter::<CeilingRow>::append(&self.dir)?;
         for block in 0..blocks {
             if self.done.contains(&block) {
@@ -173,9 +177,10 @@ impl Session {
                     skip: &self.failed,
                 };
                 match attempt.run(&self.stop, progress)? {
-                    Attempt::Complete { ceilings, rows } => {
+                    Attempt::Complete { ceilings, weights, rows } => {
                         // First, since samples are what makes a block complete.
                         measured_ceilings.write_block(&ceilings)?;
+                        stored_weights.write_block(&weights)?;
                         samples.write_block(&rows)?;
                         break;
                     }

@@ -217,7 +217,7 @@ fn kernels_are_compared_with_the_fastest_peer_of_their_size() {
         let facts = manifest.facts.iter_mut().find(|facts| facts.cell_id == id).expect("facts");
         facts.bytes_per_unit = (facts.weights_per_unit as f64 * bits / 8.0) as u64;
     }
-    let analysis = Analysis::new(manifest, &samples, Vec::new(), &[], &[]).expect("an analysis");
+    let analysis = Analysis::new(manifest, &samples, Vec::new(), &[], &[], &[]).expect("an analysis");
     assert!(analysis.rivals.iter().all(|against| against.cell_id.starts_with("tiny")));
     // Of steps 5 (prefetch) and 6 (epilogue) the first is faster, by what the second loses.
     assert!(analysis.rivals.iter().all(|against| against.rival == "ggml_q4_0"), "{:?}", analysis.rivals);
@@ -248,7 +248,7 @@ fn scaling_is_taken_inside_blocks_and_against_the_roof() {
         }
     };
     let samples: Vec<Sample> = samples.into_iter().map(slower).collect();
-    let analysis = Analysis::new(manifest, &samples, Vec::new(), &[], &[]).expect("an analysis");
+    let analysis = Analysis::new(manifest, &samples, Vec::new(), &[], &[], &[]).expect("an analysis");
     let cells = analysis.cells.iter().filter(|result| result.cell.workload == "slice70b");
     assert_eq!(analysis.scalings.len(), cells.filter(|result| result.cell.null_of.is_none()).count());
     // The w4 arm is faster on the second workload, by design of the synthetic run.

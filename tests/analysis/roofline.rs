@@ -380,7 +380,7 @@ fn peers_are_no_kernels_of_ours() {
         cell.arm = if prefetch == "none" { "ggml_iq3_s".into() } else { "ggml_q3_k".into() };
         cell.factors = [("peer".to_owned(), cell.arm.clone())].into();
     }
-    let analysis = Analysis::new(manifest, &samples, Vec::new(), &ceilings, &[]).expect("an analysis");
+    let analysis = Analysis::new(manifest, &samples, Vec::new(), &ceilings, &[], &[]).expect("an analysis");
     let report = Report { analysis, torn: Vec::new() };
     let plots = plots(&report);
     assert_eq!(plots[1].title, "2 threads: 2 of 5 kernels within 10% of a ceiling");

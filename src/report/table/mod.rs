@@ -17,6 +17,7 @@ mod one_factor;
 mod peers;
 mod roofline;
 mod scaling;
+mod weights;
 
 use super::analysis::Analysis;
 use super::grid::Grid;
@@ -50,6 +51,7 @@ pub const TABLES: &[&dyn Table] = &[
     &peers::Peers,
     &roofline::Roofline,
     &ceilings::MachineCeilings,
+    &weights::Weights,
     &arms::Arms,
     &counters::Counters,
     &null::Null,

@@ -4,55 +4,45 @@
 pub mod peer;
 mod pipeline;
 mod product;
+pub mod stored;
 
 use std::{cell::Cell, collections::BTreeSet, path::Path, sync::Arc};
 
 use rayon::prelude::*;
-use septet_kernels::{Format, Granularity, Layout, PackedMatrix};
+use septet_kernels::{PackedMatrix, Pages};
 use septet_peers::Peer;
 
 pub use self::product::Problem;
-use self::{peer::PeerProduct, pipeline::Pipeline, product::Product};
+use self::{
+    peer::PeerProduct,
+    pipeline::Pipeline,
+    product::Product,
+    stored::{Stored, Stowed},
+};
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
-    arm::{Arm, ArmFormat},
+    arm::Arm,
     digest::sha256,
-    mixed::MixedFormats,
     model::{
-        Checkpoint, Config, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Place, Storage, builtin,
+        Checkpoint, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Role, builtin,
         shape::{self, Preset, ShapeModel},
         weights,
     },
+    pages::Mappings,
     plan::{Plan, Source, Workload},
     pool::ThreadPool,
+    record::WeightsRow,
 };
 
 /// Fewest stored bits of a weight in any form of our own: `w3` with a scale for 128.
 const FEWEST_BITS: f64 = 3.125;
 
-/// What the stored weights of arms may differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stored {
-    pub format: ArmFormat,
-    pub granularity: Granularity,
-    pub layout: Layout,
-}
-
-impl From<&Arm> for Stored {
-    fn from(arm: &Arm) -> Self {
-        Self { format: arm.format, granularity: arm.granularity, layout: arm.layout }
-    }
-}
-
-/// Equal copies of some weights at distinct addresses, in each stored form.
-type Copies<T> = Vec<(Stored, Vec<T>)>;
-
 /// What a workload multiplies.
 enum Weights {
     /// The layers of a model, and the tokens that a trained one continues.
-    Model { parts: Arc<ModelParts>, sets: Copies<LinearSet>, prompt: Vec<u32> },
+    Model { parts: Arc<ModelParts>, sets: Vec<Stowed<LinearSet>>, prompt: Vec<u32> },
     /// A matrix alone, also in the formats of other projects, and the seed of its vectors.
-    Matrix { matrices: Copies<Arc<PackedMatrix>>, peers: Vec<Arc<septet_peers::Weights>>, seed: u64 },
+    Matrix { matrices: Vec<Stowed<Arc<PackedMatrix>>>, peers: Vec<Arc<septet_peers::Weights>>, seed: u64 },
 }
 
 /// An arm on its workload, to be repeated.
@@ -86,6 +76,8 @@ pub struct Stage {
     forms: Vec<Stored>,
     peers: Vec<Peer>,
     weights: Weights,
+    /// Whether the weights were made for this workload, and not for the one before.
+    fresh: bool,
     pool: Arc<ThreadPool>,
     /// Tokens of one repetition.
     tokens: usize,
@@ -139,7 +131,7 @@ impl Stage {
     /// # Errors
     /// A model that cannot be loaded or quantized, or no sensitivity table for a mixed arm.
     pub fn new(workload: &Workload, arms: &[Arm], copies: Option<usize>) -> Result<Self, RunError> {
-        let (forms, peers) = (forms(arms), peers(arms));
+        let (forms, peers) = (Stored::of_all(arms), peers(arms));
         let wanted = forms.clone();
         let tokens = workload.tokens as usize;
         let weights = match &workload.source {
@@ -152,8 +144,9 @@ impl Stage {
                     return Err(RunError::Context { workload, prompt, tokens, context });
                 }
                 let stored = |stored: Stored| {
-                    let storage = storage(stored, &checkpoint.parts.config)?;
-                    Ok((stored, vec![checkpoint.linears.stored(storage)?]))
+                    let (set, packing) =
+                        checkpoint.linears.stored_and_timed(stored.storage(&checkpoint.parts.config)?)?;
+                    Ok(Stowed::moved(stored, vec![set], packing))
                 };
                 let sets = wanted.into_par_iter().map(stored).collect::<Result<_, RunError>>()?;
                 Weights::Model { parts: checkpoint.parts, sets, prompt }
@@ -163,18 +156,16 @@ impl Stage {
                 let copies = copies.unwrap_or(*planned);
                 let config = preset.config(*layers);
                 let model = |stored: Stored| {
-                    let storage = storage(stored, &config)?;
-                    Ok((stored, ShapeModel::new(&preset, *layers, copies, *seed, storage)?))
+                    let model = ShapeModel::new(&preset, *layers, copies, *seed, stored.storage(&config)?)?;
+                    Ok(Stowed::moved(stored, model.sets, model.packing))
                 };
-                let models = wanted.into_par_iter().map(model).collect::<Result<Vec<_>, RunError>>()?;
-                let sets = models.into_iter().map(|(stored, model)| (stored, model.sets)).collect();
+                let sets = wanted.into_par_iter().map(model).collect::<Result<_, RunError>>()?;
                 let (parts, prompt) = shape_text(&preset, *layers, *seed, workload);
                 Weights::Model { parts, sets, prompt }
             }
             &Source::Matrix { rows, cols, copies: planned, seed, .. } => {
                 let copies = copies.unwrap_or(planned);
-                let matrices = |stored| Ok((stored, product::matrices(stored, rows, cols, copies, seed)?));
-                let matrices = wanted.into_par_iter().map(matrices).collect::<Result<_, RunError>>()?;
+                let matrices = product::matrices(&wanted, rows, cols, copies, seed)?;
                 let of_peer = |&peer| peer::weights(peer, rows, cols, peer::copies(peer, copies), seed);
                 let peers = peers.iter().map(of_peer).collect::<Result<_, RunError>>()?;
                 Weights::Matrix { matrices, peers, seed }
@@ -183,7 +174,8 @@ impl Stage {
         // Threads start when there is something for them to do, and the caller is bound when the threads
         // that made the weights exist: they would inherit its one CPU.
         let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
-        Ok(Self { source: workload.source.clone(), forms, peers, weights, pool, tokens, next_copy: Cell::new(0) })
+        let source = workload.source.clone();
+        Ok(Self { source, forms, peers, weights, fresh: true, pool, tokens, next_copy: Cell::new(0) })
     }
 
     /// As [`Stage::new`], with the weights of the stage before if they are the same in the same forms.
@@ -194,7 +186,7 @@ impl Stage {
         match before {
             Some(before)
                 if before.source.same_weights(&workload.source)
-                    && before.forms == forms(arms)
+                    && before.forms == Stored::of_all(arms)
                     && before.peers == peers(arms) =>
             {
                 let Self { forms, peers, weights, pool, next_copy, .. } = before;
@@ -210,7 +202,8 @@ impl Stage {
                 // Its caller is bound until it is gone.
                 drop(pool);
                 let pool = ThreadPool::bound(workload.threads).map(Arc::new).map_err(RunError::Threads)?;
-                Ok(Self { source, forms, peers, weights, pool, tokens: workload.tokens as usize, next_copy })
+                let tokens = workload.tokens as usize;
+                Ok(Self { source, forms, peers, weights, fresh: false, pool, tokens, next_copy })
             }
             // Weights that are not used again make room first.
             other => {
@@ -223,6 +216,24 @@ impl Stage {
     /// The threads that run the workload.
     pub fn pool(&self) -> &ThreadPool {
         &self.pool
+    }
+
+    /// How the weights lie in memory now that they are written, a row for each form of our own.
+    pub fn weights_rows(&self, workload: &Workload) -> Vec<WeightsRow> {
+        let mappings = Mappings::now();
+        match &self.weights {
+            Weights::Model { sets, .. } => {
+                sets.iter().map(|set| set.row(workload, mappings.as_ref(), self.fresh)).collect()
+            }
+            Weights::Matrix { matrices, .. } => {
+                matrices.iter().map(|matrix| matrix.row(workload, mappings.as_ref(), self.fresh)).collect()
+            }
+        }
+    }
+
+    /// The pages that the fastest read may lie in: those of the system, and huge ones where arms have them.
+    pub fn roof_pages(&self) -> &'static [Pages] {
+        roof_pages(&self.forms)
     }
 
     /// The weights of an arm: weights and stored bytes that one token uses.
@@ -307,10 +318,10 @@ fn shape_text(preset: &Preset, layers: usize, seed: u64, workload: &Workload) ->
     (Arc::new(parts), prompt)
 }
 
-/// The forms of our own that `arms` need, each once.
-fn forms(arms: &[Arm]) -> Vec<Stored> {
-    let forms: BTreeSet<Stored> = arms.iter().filter(|arm| arm.peer.is_none()).map(Stored::from).collect();
-    forms.into_iter().collect()
+/// The pages that a roof over weights in these forms is read from.
+fn roof_pages(forms: &[Stored]) -> &'static [Pages] {
+    let huge = forms.iter().any(|form| form.pages == Pages::Huge);
+    if huge { &[Pages::System, Pages::Huge] } else { &[Pages::System] }
 }
 
 /// The peers among `arms`, each once.
@@ -326,10 +337,10 @@ fn of_peer<'a>(peers: &'a [Arc<septet_peers::Weights>], arm: &Arm) -> &'a Arc<se
 }
 
 /// The copies in the form that `arm` uses.
-fn of<'a, T>(copies: &'a Copies<T>, arm: &Arm) -> &'a [T] {
+fn of<'a, T>(copies: &'a [Stowed<T>], arm: &Arm) -> &'a [T] {
     let stored = Stored::from(arm);
-    let (_, copies) = copies.iter().find(|(have, _)| *have == stored).expect("`Stage::new` was given this arm");
-    copies
+    let found = copies.iter().find(|copies| copies.stored == stored);
+    &found.expect("`Stage::new` was given this arm").copies
 }
 
 /// The copies, beginning with number `first`, counted round and round.
@@ -346,25 +357,28 @@ fn rotated<T: Clone>(copies: &[T], first: usize) -> Vec<T> {
 /// # Errors
 /// A preset that does not exist.
 pub fn memory(plan: &Plan, workload: &Workload) -> Result<usize, RunError> {
-    let (weights, planned, text) = match &workload.source {
+    let (weights, matrices, planned, text) = match &workload.source {
         Source::Trained { .. } => return Ok(0),
         Source::Shape { preset, layers, copies, .. } => {
             let preset: Preset = preset.parse()?;
             let prompt = workload.prompt_tokens.unwrap_or(0) as usize;
             // Embeddings, and keys and values, in f32; a cache that wraps is small.
             let values = prompt * (preset.hidden + 2 * layers * preset.kv_heads * preset.head_dim);
-            (preset.weights() * layers, copies, values * size_of::<f32>())
+            (preset.weights() * layers, layers * Role::ALL.len(), copies, values * size_of::<f32>())
         }
-        Source::Matrix { rows, cols, copies, .. } => (rows * cols, copies, 0),
+        Source::Matrix { rows, cols, copies, .. } => (rows * cols, 1, copies, 0),
     };
     let cells = plan.cells.iter().filter(|cell| cell.workload == workload.name);
     let arms = cells.map(|cell| Arm::from_factors(&cell.factors)).collect::<Result<Vec<_>, _>>()?;
     // No form of our own takes more than a byte for a pair and an f16 scale for 32 weights.
-    let own = *planned as f64 * forms(&arms).len() as f64 * 4.5;
+    let forms = Stored::of_all(&arms);
+    let own = *planned as f64 * forms.len() as f64 * 4.5;
+    let slack: usize = forms.iter().map(|form| form.slack(*planned * matrices)).sum();
     let of_peer = |peer: Peer| peer::copies(peer, *planned) as f64 * peer.bits_per_weight();
     let bits = own + peers(&arms).into_iter().map(of_peer).sum::<f64>();
     let bytes = (weights as f64 * bits / 8.0) as usize;
-    Ok(bytes + text + Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache()))
+    let roof = roof_pages(&forms).len() * Roof::buffer_bytes(workload.residency, 0, machine::last_level_cache());
+    Ok(bytes + slack + text + roof)
 }
 
 /// Copies of so many weights that exceed the last-level cache four times, and `at_least` bytes, in every
@@ -404,20 +418,4 @@ fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
 /// A model that cannot be loaded.
 pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
     model.map_or_else(builtin::load, |folder| Checkpoint::load(Path::new(folder)))
-}
-
-/// How each linear layer of a model of this configuration is kept.
-///
-/// # Errors
-/// No sensitivity table to choose mixed formats by.
-pub fn storage(stored: Stored, config: &Config) -> Result<impl Fn(Place) -> Storage, RunError> {
-    let Stored { granularity, layout, format } = stored;
-    let format_at: Box<dyn Fn(Place) -> Format + Send + Sync> = match format {
-        ArmFormat::Uniform(format) => Box::new(move |_| format),
-        ArmFormat::Mixed => {
-            let mixed = MixedFormats::for_model(config)?;
-            Box::new(move |place| mixed.format(place))
-        }
-    };
-    Ok(move |place| Storage::Quantized { format: format_at(place), layout, granularity })
 }

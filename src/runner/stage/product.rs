@@ -1,14 +1,21 @@
 //! One matrix times one vector, or several at once, over copies of the matrix in turn.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rayon::prelude::*;
 use septet_kernels::{
-    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, Granularity, NonFinite, Output, PackedMatrix,
+    ActivationBatch, Activations, BoundKernel, GemmJob, GemvJob, Granularity, NonFinite, Output, PackedMatrix, Pages,
     Prefetch, QuantizedMatrix, Scratch, SplitMix64, gemm, ops::lanes::TILE, reference,
 };
 
-use super::{Run, Stored};
+use super::{
+    Run,
+    stored::{Stored, Stowed},
+};
 use crate::{
     arm::{Arm, ArmFormat},
     model::{Error as ModelError, bind},
@@ -189,22 +196,36 @@ fn vectors(cols: usize, columns: usize, seed: u64) -> Vec<Vec<f32>> {
     (0..columns).map(|_| (0..cols).map(|_| random.normal_f32()).collect()).collect()
 }
 
-/// A seeded matrix of `rows × cols`, stored as `stored`, in `copies` copies.
+/// A seeded matrix of `rows × cols` in each of `forms`, in `copies` copies.
 ///
 /// # Errors
 /// A layout that is not offered for the format.
 pub fn matrices(
-    stored: Stored,
+    forms: &[Stored],
     rows: usize,
     cols: usize,
     copies: usize,
     seed: u64,
-) -> Result<Vec<Arc<PackedMatrix>>, RunError> {
-    let matrix =
-        Problem { format: stored.format, granularity: stored.granularity, rows, cols, columns: 1, seed }.matrix()?;
-    let packed = PackedMatrix::pack(&matrix, stored.layout);
-    let first = packed.map_err(|cause| RunError::Matrix { rows, cols, cause })?;
-    let mut all: Vec<PackedMatrix> = (1..copies).map(|_| first.duplicate()).collect();
-    all.push(first);
-    Ok(all.into_iter().map(Arc::new).collect())
+) -> Result<Vec<Stowed<Arc<PackedMatrix>>>, RunError> {
+    let codes: BTreeSet<(ArmFormat, Granularity)> = forms.iter().map(|form| (form.format, form.granularity)).collect();
+    let random = |key @ (format, granularity)| {
+        Ok((key, Problem { format, granularity, rows, cols, columns: 1, seed }.matrix()?))
+    };
+    let codes = codes.into_par_iter().map(random).collect::<Result<BTreeMap<_, _>, RunError>>()?;
+    // One after another: nothing else runs while a form is packed.
+    let packed = forms.iter().map(|form| {
+        let clock = Instant::now();
+        let packed = PackedMatrix::pack(&codes[&(form.format, form.granularity)], form.layout);
+        let matrix = packed.map_err(|cause| RunError::Matrix { rows, cols, cause })?;
+        Ok((*form, matrix, clock.elapsed()))
+    });
+    let packed = packed.collect::<Result<Vec<_>, RunError>>()?;
+    drop(codes);
+    // Gigabytes of fresh pages: every core takes its share of the faults.
+    let copied = |(stored, first, packing): (Stored, PackedMatrix, Duration)| {
+        let mut all: Vec<PackedMatrix> = (1..copies).map(|_| first.duplicate_in(stored.pages)).collect();
+        all.push(if stored.pages == Pages::System { first } else { first.duplicate_in(stored.pages) });
+        Stowed { stored, copies: all.into_iter().map(Arc::new).collect(), packing }
+    };
+    Ok(packed.into_par_iter().map(copied).collect())
 }
