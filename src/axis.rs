@@ -1,7 +1,7 @@
 //! Every factor of an experiment with its levels, in one list.
 //!
 //! Some axes are *compiled*: each of their points is a kernel of its own. The others are *data*:
-//! any kernel serves each of their levels.
+//! any kernel serves each of their levels, but for `shape`, whose second level some kernels alone have.
 
 use septet_kernels::{Blocking, Granularity, Isa, Layout, Level, Pages, Prefetch, Shape, Unpack, Unroll};
 

@@ -13,7 +13,7 @@ use septet::model::{
     Checkpoint, Decoder, Error, Execution, KernelChoice, LinearSet, ModelParts, Place, Sampler, Storage, builtin,
 };
 use septet::pool::ThreadPool;
-use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, Unpack, Unroll, registry};
+use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, Shape, Unpack, Unroll, registry};
 use serde_json::Value;
 
 fn execution(threads: usize) -> Execution {
@@ -409,6 +409,13 @@ fn kernels_that_do_not_exist_are_named() {
     let execution = Execution { kernel, ..execution(1) };
     let Err(error) = Decoder::new(model.parts, vec![set], execution, 8) else { panic!("found a kernel") };
     assert!(error.to_string().contains("gemv/w4/dense/branch/u1/avx2"), "{error}");
+
+    let model = builtin::load().expect("built-in model");
+    let set = model.linears.stored(|_| storage).expect("quantizes");
+    let kernel = KernelChoice { unpack: Unpack::BitParallel, unroll: Unroll::U4, isa: Isa::Scalar };
+    let execution = Execution { kernel, shape: Shape::CompileTime, ..self::execution(1) };
+    let Err(error) = Decoder::new(model.parts, vec![set], execution, 8) else { panic!("found a kernel") };
+    assert!(error.to_string().contains("is not compiled for K = "), "{error}");
 }
 
 #[test]

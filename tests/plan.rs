@@ -178,6 +178,35 @@ fn what_means_nothing_on_a_matrix_alone_is_infeasible() {
     );
 }
 
+/// K is compiled for all matrices of a workload or for none.
+#[test]
+fn compile_time_shapes_need_a_compiled_k() {
+    let steps =
+        "[[design.step]]\nset = { shape = \"compile_time\" }\n[[design.step]]\nset = { prefetch = \"software\" }";
+    let design = format!("name = \"d\"\ntitle = \"?\"\nkind = \"add-one-in\"\nfrom = \"base\"\n{steps}");
+    let plan = |workload: &str, isa: &str| {
+        let arm = format!("[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"\nisa = \"{isa}\"");
+        let text = HEAD.replace("model = \"builtin\"\nprompt = \"?\"", workload).replace("[arm.base]", &arm);
+        plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{design}"), false, &|_| true)
+    };
+    let reason = |plan: &Plan| plan.infeasible.first().map(|point| point.reason.clone()).unwrap_or_default();
+    let square = "matrix = { rows = 64, cols = 8192 }";
+    assert!(reason(&plan(square, "scalar")).contains("vector instruction sets"));
+    if Isa::best() == Isa::Scalar {
+        return;
+    }
+    for workload in [square, "matrix = { rows = 8, cols = 28672 }", "shape = \"llama70b\""] {
+        let plan = plan(workload, "widest");
+        assert!(plan.infeasible.is_empty(), "{workload}: {:?}", plan.infeasible);
+        assert!(cell(&plan, &plan.designs[0].contrasts[0].arm).arm.ends_with("/compile_time"));
+    }
+    let other = "matrix = { rows = 64, cols = 8191 }";
+    assert_eq!(reason(&plan(other, "widest")), "a matrix has K = 8191; shapes are compiled for K = 8192, 28672");
+    assert!(reason(&plan("shape = \"llama70b-tp8\"", "widest")).contains("a matrix has K = 1024"));
+    let trained = plan("model = \"builtin\"\nprompt = \"?\"", "widest");
+    assert!(reason(&trained).contains("trained model"), "{:?}", trained.infeasible);
+}
+
 #[test]
 fn batches_need_a_prompt_and_a_layout_with_kernels() {
     let shape = "shape = \"llama70b-tp8\"";

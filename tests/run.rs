@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use septet::record::{CeilingRow, CellFacts, Sample, WeightsRow, read_manifest, read_rows};
+use septet_kernels::Isa;
 use tempfile::TempDir;
 
 /// Three cells that every CPU can run, on the built-in model.
@@ -420,6 +421,38 @@ fn weights_are_recorded_by_block_and_form() {
     }
     let table = fs::read_to_string(place.out().join("tables/weights.md")).unwrap();
     assert!(table.contains("| Packed in, ms |") && table.contains("| base |"), "{table}");
+}
+
+/// Code that is compiled for K gives the bits of the reference, and its loop is the one that is counted.
+#[test]
+fn a_matrix_of_a_compiled_shape_is_multiplied_in_two_ways() {
+    if Isa::best() == Isa::Scalar {
+        return;
+    }
+    let matrix = "matrix = { rows = 80, cols = 8192 }\nresidency = \"cache\"";
+    let arm = "[arm.base]\nlayout = \"dense\"\nunpack = \"bit_parallel\"\nunroll = \"u4\"\nisa = \"widest\"";
+    let spec = SPEC
+        .replace("model = \"builtin\"\nprompt = \"Once\"", matrix)
+        .replace("set = { unpack = \"lut\" }", "set = { shape = \"compile_time\" }")
+        .replace("[arm.base]", arm);
+    let place = Place::new(&spec);
+    let output = place.run(&["--quick", "--out", "out"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let manifest = read_manifest(&place.out()).unwrap();
+    let shapes: Vec<&str> = manifest.plan.cells.iter().map(|cell| cell.factors["shape"].as_str()).collect();
+    assert!(shapes.contains(&"runtime") && shapes.contains(&"compile_time"), "{shapes:?}");
+    assert!(manifest.facts.iter().all(|facts| facts.quality.bit_equal == Some(true)));
+    let samples = fs::read_to_string(place.out().join("samples.csv")).unwrap();
+    assert!(samples.contains(",full,compile_time,token,"), "{samples}");
+    let counters = fs::read_to_string(place.out().join("counters.csv")).unwrap();
+    let instructions = |shape: &str| {
+        let cell = manifest.plan.cells.iter().find(|cell| cell.factors["shape"] == shape).expect("a cell");
+        let row = |line: &&str| line.starts_with(&cell.id) && line.contains("loop_instructions_per_weight");
+        counters.lines().find(row).expect("a row").split(',').nth(2).unwrap().to_owned()
+    };
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        assert_ne!(instructions("runtime"), instructions("compile_time"));
+    }
 }
 
 /// Column by column and by panels, the products are the same; a weight counts once for each column.

@@ -104,7 +104,7 @@ impl Listing {
         for (title, compiled, has_kernels) in [
             ("Compiled axes", true, true),
             ("Chosen among compiled levels, for each tensor", true, false),
-            ("Data axes, for any kernel", false, false),
+            ("Data axes", false, false),
         ] {
             writeln!(out, "{title}")?;
             for axis in self.axes.iter().filter(|axis| axis.compiled == compiled) {
