@@ -75,7 +75,8 @@ fn an_unknown_kernel_has_nearest_names_and_a_reason() {
     refused(&["asm", "gemv/w3p5/dense/lutt/u4/avx512"], &["unknown unpack `lutt`", "/lut/u4/avx512", "bench list"]);
     refused(&["asm", "gemv/w4/dense/branch/u4/avx2"], &["branch is scalar only"]);
     refused(&["asm", "gemm/w3p5/dense/avx2"], &["gemm/<format>/rows16/<isa>", "bench list"]);
-    refused(&["asm", "gemm/w3p5/rows16/avx2", "--prefetch"], &["no code that prefetches", "leave `--prefetch` out"]);
+    refused(&["asm", "gemm/w3p5/rows16/avx2", "--prefetch"], &["no code that prefetches", "leave `--prefetch` and"]);
+    refused(&["asm", "gemm/w3p5/rows16/avx2", "--cols", "8192"], &["nor for one K", "`--cols` out"]);
     refused(&["asm", "nonsense"], &["gemv/<format>/<layout>/<unpack>/<unroll>/<isa>", "bench list"]);
 }
 

@@ -236,7 +236,7 @@ fn folders_that_cannot_take_a_run_are_refused_and_left_alone() {
     assert_eq!(fs::read_dir(place.out()).unwrap().count(), 1);
     assert_eq!(fs::read_to_string(place.out().join("notes.txt")).unwrap(), "mine");
     assert_refused(&place.run(&["--quick", "--out", "spec.toml/out"]), &["cannot write spec.toml/out", "--out"]);
-    assert_refused(&place.run(&["--quick", "--resume", "out"]), &["out/manifest.json"]);
+    assert_refused(&place.run(&["--quick", "--resume", "out"]), &["out: there is no manifest.json"]);
     assert_refused(&place.run(&["--out", "a", "--resume", "b"]), &["--out", "--resume"]);
 }
 

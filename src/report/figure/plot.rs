@@ -338,10 +338,14 @@ mod tests {
     #[test]
     fn every_line_has_a_label_without_the_corner() {
         let mut chart = crowded();
+        // So long that they end beyond the margin that is kept left of the points.
+        for roof in &mut chart.roofs {
+            roof.label += " on a machine with a long name";
+        }
         let filler = chart.points[0].clone();
-        chart.points.extend((0..12).flat_map(|at| {
-            let x = 0.16 * 1.4_f64.powi(at);
-            [400.0, 800.0, 1600.0].map(|y| Point { x, y, low: 0.5 * y, high: 2.0 * y, ..filler.clone() })
+        chart.points.extend((0..40).flat_map(|at| {
+            let x = 0.16 * 1.12_f64.powi(at);
+            [25.0, 100.0, 400.0, 1600.0].map(|y| Point { x, y, low: 0.5 * y, high: 2.0 * y, ..filler.clone() })
         }));
         let layout = PlotLayout::new(&chart);
         let of_roofs = &layout.labels[..chart.roofs.len()];
