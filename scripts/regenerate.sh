@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for reference in results/*/reference; do
+for reference in results/*/reference*; do
   [ -f "$reference/manifest.json" ] || continue
   case "$reference" in
     results/ablation/* | results/peers/* | results/roofline/*) cargo run --release -- report "$reference" --splice README.md ;;

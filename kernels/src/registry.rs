@@ -15,7 +15,7 @@ use crate::{
     isa::{self, Isa, Vector, Visit, rows, scalar, stripes},
     layout::{BytePerPair, Dense, Layout, PairLayout},
     packed::PackedMatrix,
-    shape::{ANY, COMPILED_COLS},
+    shape::{ANY, COMPILED_COLS, Shape},
     unpack::{BitParallel, Branch, Lut, ScalarUnpack, Select, Unpack, VectorUnpack},
     variant::{Unroll, Variant},
 };
@@ -211,7 +211,8 @@ impl Kernel {
     /// [`Missing`], if this CPU lacks the instruction set.
     pub fn bind(&self) -> Result<BoundKernel, Missing> {
         let isa = self.variant.isa;
-        let bound = BoundKernel { kernel: *self, instance: self.of_any_shape, blocking: Blocking::Full };
+        let bound =
+            BoundKernel { kernel: *self, instance: self.of_any_shape, shape: Shape::Runtime, blocking: Blocking::Full };
         if isa.is_available() { Ok(bound) } else { Err(Missing { isa, needs: isa.needs() }) }
     }
 
@@ -239,6 +240,7 @@ impl Kernel {
 pub struct BoundKernel {
     kernel: Kernel,
     instance: Instance,
+    shape: Shape,
     blocking: Blocking,
 }
 
@@ -269,7 +271,12 @@ impl BoundKernel {
         let Kernel { variant, .. } = self.kernel;
         let compiled = || self.kernel.compiled_cols().to_vec();
         let instance = instance.ok_or_else(|| UncompiledShape { variant, cols, granularity, compiled: compiled() })?;
-        Ok(Self { instance, ..self })
+        Ok(Self { instance, shape: Shape::CompileTime, ..self })
+    }
+
+    /// Whether its code is compiled for one K.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// The compiled function, with or without software prefetch.
@@ -281,7 +288,7 @@ impl BoundKernel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{activations::Activations, format::Format, quantized::QuantizedMatrix, shape::Shape};
+    use crate::{activations::Activations, format::Format, quantized::QuantizedMatrix};
 
     #[test]
     fn the_registry_holds_exactly_the_feasible_points() {

@@ -33,18 +33,19 @@ pub fn run(args: &Args) -> miette::Result<Exit> {
     }
     let mut written: Vec<PathBuf> = summary.files.iter().map(|file| args.dir.join(file)).collect();
     if let Some(path) = &args.splice {
-        splice_file(&report, path).into_diagnostic()?;
+        splice_file(&report, &args.dir, path).into_diagnostic()?;
         written.push(path.clone());
     }
     print(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
     Ok(Exit::Pass)
 }
 
-/// Replaces the headline tables of the Markdown file at `path`.
-fn splice_file(report: &Report, path: &Path) -> Result<(), ReportError> {
+/// Replaces the headline tables of the Markdown file at `path` by those of the run in `dir`.
+fn splice_file(report: &Report, dir: &Path, path: &Path) -> Result<(), ReportError> {
     let io = |cause| ReportError::Io { path: path.to_owned(), cause };
     let text = fs::read_to_string(path).map_err(io)?;
-    let spliced =
-        splice(&text, &report.headlines()).map_err(|cause| ReportError::Splice { path: path.to_owned(), cause })?;
+    let run = dir.file_name().unwrap_or_default().to_string_lossy();
+    let spliced = splice(&text, &run, &report.headlines())
+        .map_err(|cause| ReportError::Splice { path: path.to_owned(), cause })?;
     fs::write(path, spliced).map_err(io)
 }

@@ -54,26 +54,26 @@ impl BoundLinear {
             unroll: choice.unroll,
             isa: choice.isa,
         };
-        let kernel = bind(variant)?;
-        let kernel = match execution.shape {
-            Shape::Runtime => kernel,
-            Shape::CompileTime => kernel.with_shape_of(matrix).map_err(Error::Uncompiled)?,
-        };
+        let kernel = bind(variant, execution.shape, matrix)?;
         Ok(Self::Quantized(kernel.with_blocking(execution.blocking), Arc::clone(matrix)))
     }
 }
 
-/// The kernel of `variant`.
+/// The kernel of `variant`, with code for any shape or code that is compiled for that of `matrix`.
 ///
 /// # Errors
 ///
-/// When no such kernel exists, or this CPU can not run it.
-pub fn bind(variant: Variant) -> Result<BoundKernel, Error> {
+/// When no such kernel exists, this CPU can not run it, or it is not compiled for the matrix's shape.
+pub fn bind(variant: Variant, shape: Shape, matrix: &PackedMatrix) -> Result<BoundKernel, Error> {
     let Some(kernel) = registry::find(variant) else {
         let reason = variant.infeasible().unwrap_or("not compiled for this architecture");
         return Err(Error::NoKernel { variant, reason });
     };
-    kernel.bind().map_err(|missing| Error::Isa { variant, missing })
+    let kernel = kernel.bind().map_err(|missing| Error::Isa { variant, missing })?;
+    match shape {
+        Shape::Runtime => Ok(kernel),
+        Shape::CompileTime => kernel.with_shape_of(matrix).map_err(Error::Uncompiled),
+    }
 }
 
 /// A vector that one or several linear layers multiply.

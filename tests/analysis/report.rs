@@ -148,9 +148,11 @@ fn the_same_bytes_twice() {
 fn committed_runs_give_their_committed_numbers() {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let mut runs = 0;
-    for experiment in fs::read_dir(results).expect("results") {
-        let dir = experiment.expect("an entry").path().join("reference");
-        if !dir.join("manifest.json").exists() {
+    let folders = |dir: &Path| fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let experiments = folders(&results).filter(|path| path.is_dir());
+    for dir in experiments.flat_map(|experiment| folders(&experiment)) {
+        let committed = dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("reference"));
+        if !committed || !dir.join("manifest.json").exists() {
             continue;
         }
         runs += 1;

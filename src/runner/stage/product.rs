@@ -65,7 +65,7 @@ impl Product {
         let way = match panel {
             Some(kernel) => Way::Panel { kernel, operand: Activations::default(), batch: ActivationBatch::default() },
             None => Way::EachColumn {
-                kernel: bind(arm.variant(first.format()))?.with_blocking(arm.blocking),
+                kernel: bind(arm.variant(first.format()), arm.shape, first)?.with_blocking(arm.blocking),
                 prefetch: arm.prefetch,
                 operands: vec![Activations::default(); columns],
             },
@@ -228,4 +228,28 @@ pub fn matrices(
         Stowed { stored, copies: all.into_iter().map(Arc::new).collect(), packing }
     };
     Ok(packed.into_par_iter().map(copied).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use septet_kernels::{Format, Isa, Layout, Level, Shape, Unpack};
+
+    use super::*;
+
+    /// Bits do not tell code of a compile-time shape from the other: the kernel does.
+    #[test]
+    fn an_arm_of_compile_time_shapes_gets_its_code() {
+        if Isa::best() == Isa::Scalar {
+            return;
+        }
+        let matrix = QuantizedMatrix::random(64, 8192, Format::W3p5, Granularity::Group128, 1).unwrap();
+        let matrix = Arc::new(PackedMatrix::pack(&matrix, Layout::Rows16).unwrap());
+        let arm = Arm { layout: Layout::Rows16, unpack: Unpack::BitParallel, isa: Isa::best(), ..Arm::BASELINE };
+        for &shape in Shape::ALL {
+            let pool = Arc::new(ThreadPool::new(1).unwrap());
+            let product = Product::new(vec![Arc::clone(&matrix)], 1, &Arm { shape, ..arm }, pool, 1).unwrap();
+            let Way::EachColumn { kernel, .. } = product.way else { panic!("one column is no panel") };
+            assert_eq!(kernel.shape(), shape);
+        }
+    }
 }
