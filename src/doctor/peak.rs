@@ -9,6 +9,8 @@ use super::{
     Ceiling, Effort, Quantity,
     effort::{passes, seconds},
 };
+use std::time::Duration;
+
 use crate::{plan::thread_counts, pool::ThreadPool, runner::machine};
 
 /// Iterations of one call: some 10 µs, long beside the call.
@@ -16,6 +18,44 @@ const ITERATIONS: u64 = 2048;
 
 /// A loop of `roof.rs`: so many iterations with the vectors of a set, and how many operations they are.
 type Run = fn(Isa, u64) -> Result<u64, Missing>;
+
+/// One of these loops on every worker of a pool, always the same number of times.
+pub struct Loop {
+    run: Run,
+    isa: Isa,
+    passes: u64,
+    /// Of one pass on one worker.
+    operations: u64,
+}
+
+impl Loop {
+    /// int8 dot products with the vectors of `isa`, for about `slice`; `None` if this CPU has none.
+    pub fn of_int8(isa: Isa, pool: &ThreadPool, slice: Duration) -> Option<Self> {
+        has_vectors(isa).then(|| Self::lasting(int8_peak, isa, pool, slice))
+    }
+
+    fn lasting(run: Run, isa: Isa, pool: &ThreadPool, slice: Duration) -> Self {
+        let operations = run(isa, ITERATIONS).unwrap_or(0);
+        let mut timed = Self { run, isa, passes: 1, operations };
+        timed.passes = passes(slice, |passes| timed.repeat(pool, passes));
+        timed
+    }
+
+    fn repeat(&self, pool: &ThreadPool, passes: u64) {
+        pool.run(&|_| {
+            for _ in 0..passes {
+                // The set is available, so the count is known already.
+                let _ = (self.run)(self.isa, ITERATIONS);
+            }
+        });
+    }
+
+    /// 10⁹ operations a second now, of all workers of `pool` together; the slowest ends the time.
+    pub fn rate(&self, pool: &ThreadPool) -> f64 {
+        let operations = self.passes * self.operations * pool.threads() as u64;
+        operations as f64 / seconds(|| self.repeat(pool, self.passes)) / 1e9
+    }
+}
 
 /// Peaks of every vector instruction set of this CPU on every number of threads.
 pub fn measure(effort: &Effort) -> Vec<Ceiling> {
@@ -57,18 +97,8 @@ fn peaks(quantity: Quantity, run: Run, sets: &[Isa], counts: &[usize], effort: &
                 return Ceiling::unavailable(quantity, isa, threads, reason, remedy);
             }
         };
-        let operations = run(isa, ITERATIONS).unwrap_or(0);
-        let work = |passes| {
-            pool.run(&|_| {
-                for _ in 0..passes {
-                    // The set is available, so the count is known already.
-                    let _ = run(isa, ITERATIONS);
-                }
-            });
-        };
-        let passes = passes(slice, work);
-        let total = (passes * operations * threads as u64) as f64;
-        let values: Vec<f64> = (0..effort.repetitions).map(|_| total / seconds(|| work(passes)) / 1e9).collect();
+        let timed = Loop::lasting(run, isa, &pool, slice);
+        let values: Vec<f64> = (0..effort.repetitions).map(|_| timed.rate(&pool)).collect();
         Ceiling::measured(quantity, isa, threads, &values, instructions(quantity, isa))
     };
     all.map(ceiling).collect()

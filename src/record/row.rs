@@ -2,7 +2,7 @@
 //!
 //! Rows are raw: one metric of one repetition, one limit of the machine in one block, nothing
 //! derived. Readers refuse unknown columns and other schema versions. A column for a new axis is no
-//! new version: older files are read as [`read_rows`](super::read_rows) says.
+//! new version, nor is one that may be empty: older files are read as [`read_rows`](super::read_rows) says.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,8 @@ use crate::{
 pub const SAMPLES_SCHEMA: u32 = 1;
 
 /// What may be held against a sample: involuntary switches, a move between CPUs, page faults, time
-/// taken by the host, a roof that moved meanwhile.
-pub const FLAGS: [&str; 5] = ["preempted", "migrated", "faulted", "stolen", "roof_moved"];
+/// taken by the host, a roof or a peak that moved meanwhile.
+pub const FLAGS: [&str; 6] = ["preempted", "migrated", "faulted", "stolen", "roof_moved", "peak_moved"];
 
 /// Whether a repetition counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,11 @@ pub struct Sample {
     pub roof_before: f64,
     /// The same, just after.
     pub roof_after: f64,
+    /// Peak of int8 dot products with the vectors of the arm, measured just before the repetition with
+    /// the same threads, in GMAC/s; of products with several columns alone, and not in older runs.
+    pub peak_before: Option<f64>,
+    /// The same, just after.
+    pub peak_after: Option<f64>,
     /// Evidence against the sample, `+`-separated, each one of [`FLAGS`]; empty when clean.
     pub flags: String,
     /// Voluntary context switches of the process during the repetition.
@@ -113,6 +118,8 @@ impl Sample {
             value: 0.0,
             roof_before: 0.0,
             roof_after: 0.0,
+            peak_before: None,
+            peak_after: None,
             flags: String::new(),
             voluntary_switches: 0,
             involuntary_switches: 0,

@@ -11,6 +11,8 @@ pub trait Row: Serialize + DeserializeOwned {
     const FILE: &'static str;
     /// Columns in the order in which they are written. Readers accept any order.
     const COLUMNS: &'static [&'static str];
+    /// Columns that older files lack; they are empty there.
+    const LATER: &'static [&'static str] = &[];
     /// The column that names one of a few things, and these.
     const CHOICE: Option<(&'static str, &'static [&'static str])>;
     /// What the types alone do not rule out: the column at fault and what it expects.
@@ -58,6 +60,8 @@ impl Row for Sample {
         "value",
         "roof_before",
         "roof_after",
+        "peak_before",
+        "peak_after",
         "flags",
         "voluntary_switches",
         "involuntary_switches",
@@ -66,18 +70,27 @@ impl Row for Sample {
         "major_faults",
         "steal_ticks",
     ];
+    const LATER: &'static [&'static str] = &["peak_before", "peak_after"];
     const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let roof = |value: f64| value.is_finite() && value >= 0.0;
+        let peak = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value > 0.0);
         if !(self.value.is_finite() && self.value > 0.0) {
             Err(("value", "a positive, finite number"))
         } else if !roof(self.roof_before) {
             Err(("roof_before", "a finite bandwidth in GB/s, 0 or more"))
         } else if !roof(self.roof_after) {
             Err(("roof_after", "a finite bandwidth in GB/s, 0 or more"))
+        } else if !peak(self.peak_before) {
+            Err(("peak_before", "a positive, finite rate in GMAC/s, or nothing"))
+        } else if !peak(self.peak_after) || self.peak_after.is_some() != self.peak_before.is_some() {
+            Err(("peak_after", "a positive, finite rate in GMAC/s, or nothing, as `peak_before`"))
         } else if !self.flags.split_terminator('+').all(|flag| FLAGS.contains(&flag)) {
-            Err(("flags", "nothing, or some of preempted, migrated, faulted, stolen, roof_moved joined by `+`"))
+            Err((
+                "flags",
+                "nothing, or some of preempted, migrated, faulted, stolen, roof_moved, peak_moved joined by `+`",
+            ))
         } else {
             Ok(())
         }
@@ -290,6 +303,7 @@ impl Row for CounterRow {
 impl Row for PartialSample {
     const FILE: &'static str = "partial.csv";
     const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
+    const LATER: &'static [&'static str] = Sample::LATER;
     const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {

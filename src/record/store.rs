@@ -92,8 +92,8 @@ impl<R: Row> RowWriter<R> {
 /// Reads every row of `R::FILE` in `dir`, and whether a torn last line was left out.
 ///
 /// A run that is older than an axis names it neither in its plan nor in its header. What it measured
-/// was at the published baseline, and its rows say so once they are read: this is the one place that
-/// adds what old files lack.
+/// was at the published baseline, and its rows say so once they are read. Columns of [`Row::LATER`] are
+/// empty where a file lacks them. This is the one place that adds what old files lack.
 ///
 /// # Errors
 ///
@@ -116,10 +116,11 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         None => StringRecord::new(),
     };
     let mut added = manifest.plan.unnamed_factors();
+    added.extend(R::LATER.iter().map(|&column| (column.to_owned(), String::new())));
     check_header::<R>(&path, &header, &added)?;
     let width = header.len();
-    added.retain(|axis, _| R::COLUMNS.contains(&axis.as_str()) && !header.iter().any(|column| column == axis));
-    added.keys().for_each(|axis| header.push_field(axis));
+    added.retain(|name, _| R::COLUMNS.contains(&name.as_str()) && !header.iter().any(|column| column == name));
+    added.keys().for_each(|name| header.push_field(name));
 
     let mut seen = BTreeMap::new();
     let mut rows = Vec::new();
@@ -128,7 +129,7 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         if record.len() != width {
             return Err(RecordError::Width { path, line, found: record.len(), expected: width });
         }
-        added.values().for_each(|level| record.push_field(level.as_bytes()));
+        added.values().for_each(|value| record.push_field(value.as_bytes()));
         let row: R = parse(&path, &header, &record)?;
         if let Some(found) = row.cell_id().filter(|id| !cells.contains(id)) {
             return Err(RecordError::UnknownCell { path, line, found: found.to_owned() });
@@ -257,7 +258,7 @@ fn header(path: &Path, bytes: &[u8]) -> Result<StringRecord, RecordError> {
 fn check_header<R: Row>(
     path: &Path,
     header: &StringRecord,
-    unnamed: &BTreeMap<String, String>,
+    added: &BTreeMap<String, String>,
 ) -> Result<(), RecordError> {
     let mut found = BTreeSet::new();
     for column in header {
@@ -269,7 +270,7 @@ fn check_header<R: Row>(
             });
         }
     }
-    match R::COLUMNS.iter().find(|&&column| !found.contains(column) && !unnamed.contains_key(column)) {
+    match R::COLUMNS.iter().find(|&&column| !found.contains(column) && !added.contains_key(column)) {
         Some(column) => Err(RecordError::MissingColumn { path: path.to_owned(), column, valid: R::COLUMNS }),
         None => Ok(()),
     }

@@ -25,6 +25,9 @@ pub struct Blocks {
     pub roof_share: BTreeMap<u32, f64>,
     /// That bandwidth itself, GB/s.
     pub roof: BTreeMap<u32, f64>,
+    /// int8 peak measured around each repetition, in multiply-accumulates a ns, times the time of the
+    /// repetition: how many there would have been room for; median of each block, only where it was measured.
+    pub room: BTreeMap<u32, f64>,
     /// Measured repetitions in all blocks.
     pub samples: usize,
     /// Of these, with evidence of contamination.
@@ -69,6 +72,7 @@ fn sample_frame(samples: &[&Sample]) -> PolarsResult<DataFrame> {
         "value" => samples.iter().map(|s| s.value).collect::<Vec<_>>(),
         "roof_before" => samples.iter().map(|s| s.roof_before).collect::<Vec<_>>(),
         "roof_after" => samples.iter().map(|s| s.roof_after).collect::<Vec<_>>(),
+        "peak" => samples.iter().map(|s| Some((s.peak_before? + s.peak_after?) / 2.0)).collect::<Vec<_>>(),
         "flagged" => samples.iter().map(|s| !s.flags.is_empty()).collect::<Vec<_>>(),
     )
 }
@@ -89,6 +93,7 @@ fn group(frame: &DataFrame) -> PolarsResult<BlockTable> {
     let bytes = frame.column("bytes_per_unit")?.f64()?;
     let before = frame.column("roof_before")?.f64()?;
     let after = frame.column("roof_after")?.f64()?;
+    let peaks = frame.column("peak")?.f64()?;
     let flagged = frame.column("flagged")?.bool()?;
 
     let mut table = BlockTable::new();
@@ -111,10 +116,13 @@ fn group(frame: &DataFrame) -> PolarsResult<BlockTable> {
         let mut speeds = Vec::new();
         let mut shares = Vec::new();
         let mut roofs = Vec::new();
+        let mut rooms = Vec::new();
         for &row in &rows {
             // Bytes per ns are GB/s.
             let speed = bytes.get(row).zip(values.get(row)).map(|(bytes, time)| bytes / time);
             speeds.extend(speed);
+            // GMAC/s are multiply-accumulates a ns.
+            rooms.extend(peaks.get(row).zip(values.get(row)).map(|(peak, time)| peak * time));
             if let (Some(speed), Some(before), Some(after)) = (speed, before.get(row), after.get(row))
                 && before > 0.0
                 && after > 0.0
@@ -128,6 +136,7 @@ fn group(frame: &DataFrame) -> PolarsResult<BlockTable> {
         entry.gbps.extend(median(&speeds).map(|speed| (block, speed)));
         entry.roof_share.extend(median(&shares).map(|share| (block, share)));
         entry.roof.extend(median(&roofs).map(|roof| (block, roof)));
+        entry.room.extend(median(&rooms).map(|room| (block, room)));
     }
     Ok(table)
 }

@@ -6,9 +6,9 @@
 //! weights once: their quotient is its *intensity*. It cannot be faster than the multipliers, nor than
 //! its intensity times the bandwidth of the memory that holds the weights; the lower of the two binds.
 //!
-//! Bandwidth and clock of a shared host move, so the share of the binding ceiling is taken within each
-//! block, from a bandwidth measured around each repetition and a peak measured in the same process. A
-//! quotient of medians over blocks may pair the fast minutes of one with the slow minutes of the other.
+//! Bandwidth and clock of a shared host move within seconds, so the share of the binding ceiling is taken
+//! within each repetition, from a bandwidth and a peak measured around it. A quotient of medians over blocks
+//! may pair the fast minutes of one with the slow minutes of the other.
 //!
 //! Weights that lie in a cache arrive faster than a kernel unpacks them, and what it issues to unpack them is no
 //! operation of the roofline. So there is an *issue bound* beside it: the vector instructions that the core
@@ -18,7 +18,7 @@
 //! take no place in a vector unit. It is an estimate from above: instructions that only some of the units
 //! execute, dependences, and everything outside of the loop make it lower.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::Blocks;
 use super::ceilings::{CeilingResult, Ceilings, OPERATIONS, level};
@@ -61,6 +61,8 @@ pub struct Issue {
 pub struct Bound {
     /// `DRAM`, a cache level, or `avx2 peak`.
     pub name: String,
+    /// Whether the multipliers bind, and not a memory.
+    pub is_peak: bool,
     /// Median over blocks of the shares within each block, and its interval.
     pub share: (f64, Interval),
 }
@@ -86,12 +88,18 @@ pub fn standing(
         Residency::Dram => "DRAM",
         Residency::Cache => home(facts.bytes_per_unit, workload.threads as u64, caches),
     };
-    let bound = bound(&speeds, &blocks.roof_share, peak).and_then(|(binds, shares)| {
+    let macs = operations / OPERATIONS;
+    let peak_shares: BTreeMap<u32, f64> = if blocks.room.is_empty() {
+        peak.map(|peak| of_peak(&speeds, peak)).unwrap_or_default()
+    } else {
+        blocks.room.iter().map(|(&block, room)| (block, macs / room)).collect()
+    };
+    let bound = bound(&blocks.roof_share, &peak_shares).and_then(|(binds, shares)| {
         let name = match binds {
             Binds::Memory => memory.to_owned(),
             Binds::Peak => format!("{isa} peak"),
         };
-        Some(Bound { name, share: level(shares.into_iter(), confidence)? })
+        Some(Bound { name, is_peak: binds == Binds::Peak, share: level(shares.into_iter(), confidence)? })
     });
     let issue_rate = ceilings.find(workload.threads, Quantity::VectorIssue, isa);
     let issue = vector_operations
@@ -127,23 +135,25 @@ enum Binds {
     Peak,
 }
 
+/// Shares that `speeds` (operations a ns) are of the peak that their blocks began with.
+fn of_peak(speeds: &BTreeMap<u32, f64>, peak: &CeilingResult) -> BTreeMap<u32, f64> {
+    let share = |(block, speed): (&u32, &f64)| Some((*block, speed / (OPERATIONS * peak.values.get(block)?)));
+    speeds.iter().filter_map(share).collect()
+}
+
 /// What binds in most blocks, and in each block the share of what binds there: the larger of the
 /// shares of memory and multipliers. Blocks that lack one of the ceilings that others have are left out.
-fn bound(
-    speeds: &BTreeMap<u32, f64>,
-    memory_shares: &BTreeMap<u32, f64>,
-    peak: Option<&CeilingResult>,
-) -> Option<(Binds, Vec<f64>)> {
+fn bound(memory_shares: &BTreeMap<u32, f64>, peak_shares: &BTreeMap<u32, f64>) -> Option<(Binds, Vec<f64>)> {
     let mut shares = Vec::new();
     let mut by_peak = 0;
-    for (block, speed) in speeds {
-        let of_memory = memory_shares.get(block).copied();
-        let of_peak = peak.and_then(|peak| Some(speed / (OPERATIONS * peak.values.get(block)?)));
-        if (of_memory.is_none() && !memory_shares.is_empty()) || (of_peak.is_none() && peak.is_some()) {
+    let blocks: BTreeSet<&u32> = memory_shares.keys().chain(peak_shares.keys()).collect();
+    for block in blocks {
+        let (of_memory, of_peak) = (memory_shares.get(block), peak_shares.get(block));
+        if (of_memory.is_none() && !memory_shares.is_empty()) || (of_peak.is_none() && !peak_shares.is_empty()) {
             continue;
         }
-        let Some(share) = of_memory.into_iter().chain(of_peak).reduce(f64::max) else { continue };
-        by_peak += usize::from(of_peak == Some(share));
+        let Some(share) = of_memory.into_iter().chain(of_peak).copied().reduce(f64::max) else { continue };
+        by_peak += usize::from(of_peak == Some(&share));
         shares.push(share);
     }
     let binds = if 2 * by_peak > shares.len() { Binds::Peak } else { Binds::Memory };
@@ -184,22 +194,21 @@ mod tests {
     /// The median of the quotients is 0.5; the quotient of the medians would be 0.2.
     #[test]
     fn shares_are_taken_within_blocks() {
-        let found = bound(&by_block(&[1.0, 2.0, 9.0]), &BTreeMap::new(), Some(&peak(&[1.0, 5.0, 5.0])));
-        let (binds, shares) = found.expect("a ceiling");
+        let of_peak = of_peak(&by_block(&[1.0, 2.0, 9.0]), &peak(&[1.0, 5.0, 5.0]));
+        let (binds, shares) = bound(&BTreeMap::new(), &of_peak).expect("a ceiling");
         assert_eq!((binds, &shares[..]), (Binds::Peak, &[0.5, 0.2, 0.9][..]));
         assert_eq!(level(shares.into_iter(), 0.95).map(|(share, _)| share), Some(0.5));
     }
 
     #[test]
     fn the_lower_ceiling_binds_in_each_block() {
-        let speeds = by_block(&[10.0, 10.0, 10.0]);
         let memory = by_block(&[0.9, 0.8, 0.1]);
-        let (binds, shares) = bound(&speeds, &memory, Some(&peak(&[10.0, 10.0, 10.0]))).expect("ceilings");
+        let (binds, shares) = bound(&memory, &by_block(&[0.5, 0.5, 0.5])).expect("ceilings");
         assert_eq!((binds, shares), (Binds::Memory, vec![0.9, 0.8, 0.5]));
         // A block without a peak that the others have says nothing about the lower of two.
-        let (_, shares) = bound(&speeds, &memory, Some(&peak(&[10.0, 10.0]))).expect("ceilings");
+        let (_, shares) = bound(&memory, &by_block(&[0.5, 0.5])).expect("ceilings");
         assert_eq!(shares, [0.9, 0.8]);
-        assert_eq!(bound(&speeds, &BTreeMap::new(), None), None);
+        assert_eq!(bound(&BTreeMap::new(), &BTreeMap::new()), None);
     }
 
     /// 12 instructions a ns over half of one for each weight are 24 weights a ns, or 48 operations.

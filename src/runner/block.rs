@@ -12,14 +12,16 @@ use septet_kernels::SplitMix64;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    RunError, ceilings, machine,
+    RunError,
+    bracket::{Bracket, Gauge},
+    ceilings, machine,
     roof::Roof,
     stage::{Repetition, Stage, output_sha256},
 };
 use crate::{
     arm::Arm,
     plan::{Cell, Workload},
-    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, WeightsRow, row::bracket_moved},
+    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, WeightsRow},
     stats::summary,
 };
 
@@ -84,11 +86,10 @@ impl Block<'_> {
             let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
             let (cache, pages) = (machine::last_level_cache(), stage.roof_pages());
             let mut roof = Roof::new(workload.residency, bytes, cache, stage.pool(), pages);
-            let mut before = roof.measure(stage.pool());
             for entry in &entries {
                 let cell = &entry.cell.id;
                 emit(out, &Event::Started(cell.clone()))?;
-                let event = match self.cell(workload, entry, order, stage, &mut roof, &mut before) {
+                let event = match self.cell(workload, entry, order, stage, &mut roof) {
                     Ok((samples, output)) => verify(entry.facts, &output, samples),
                     Err(RunError::Io(error)) => return Err(RunError::Io(error)),
                     Err(error) => Event::Failed { cell: cell.clone(), reason: error.to_string() },
@@ -125,23 +126,22 @@ impl Block<'_> {
         order: u32,
         stage: &Stage,
         roof: &mut Roof,
-        before: &mut f64,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
         let repetitions = facts.repetitions + u32::from(facts.warm_up);
         let mut running = stage.arm(&arm, repetitions as usize)?;
+        let mut gauge = Gauge::new(roof, workload, &arm, stage.pool());
+        let mut before = gauge.begin();
         let mut samples = Vec::new();
         let mut output = Vec::new();
         for repetition in 0..repetitions {
             let result = stage.repeat(&mut *running)?;
             let phase = if facts.warm_up && repetition == 0 { Phase::Warmup } else { Phase::Measure };
             let evidence = result.evidence;
-            let after = roof.measure(stage.pool());
+            let bracket = Bracket { before, after: gauge.measure() };
             let mut flags = evidence.flags(result.seconds(), workload.threads);
-            if bracket_moved(*before, after) {
-                flags.push("roof_moved");
-            }
+            flags.extend(bracket.flags());
             for (metric, value) in metrics(workload, &result) {
-                samples.push(Sample {
+                let sample = Sample {
                     session: self.session,
                     block: self.block,
                     order,
@@ -149,8 +149,6 @@ impl Block<'_> {
                     repetition,
                     metric: metric.to_owned(),
                     value,
-                    roof_before: *before,
-                    roof_after: after,
                     flags: flags.join("+"),
                     voluntary_switches: evidence.voluntary_switches,
                     involuntary_switches: evidence.involuntary_switches,
@@ -159,9 +157,10 @@ impl Block<'_> {
                     major_faults: evidence.major_faults,
                     steal_ticks: evidence.steal_ticks,
                     ..Sample::of(cell, workload)
-                });
+                };
+                samples.push(bracket.into_sample(sample));
             }
-            *before = after;
+            before = bracket.after;
             output = result.output;
         }
         Ok((samples, output))

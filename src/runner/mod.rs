@@ -8,6 +8,7 @@
 //! their own. Nothing here computes a statistic.
 
 pub mod block;
+mod bracket;
 pub mod ceilings;
 mod child;
 pub mod counters;

@@ -34,20 +34,25 @@ pub struct Roof {
     /// comes. Cache: as many bytes as the workload's weights.
     buffer: PagedBytes,
     next: usize,
+    /// GB/s of the latest measurement.
+    latest: f64,
 }
 
 impl Roof {
     /// A roof for weights of `bytes` bytes that the threads of `pool` read; in DRAM, beyond a last-level
-    /// cache of `cache` bytes; from whichever of `pages` is read the fastest.
+    /// cache of `cache` bytes; from whichever of `pages` is read the fastest. It is measured once.
     pub fn new(residency: Residency, bytes: usize, cache: usize, pool: &ThreadPool, pages: &[Pages]) -> Self {
         let length = Self::buffer_bytes(residency, bytes, cache);
         let of_pages = |&pages: &Pages| {
             let mut buffer = PagedBytes::zeroed(length, ALIGNMENT, pages);
             // Written, not only allocated: pages that were never written all read the same zero page.
             buffer.fill(0x5a);
-            Self { residency, way: ReadWay::Plain, buffer, next: 0 }
+            Self { residency, way: ReadWay::Plain, buffer, next: 0, latest: 0.0 }
         };
-        Self::fastest(pages.iter().map(of_pages).collect(), pool).unwrap_or_else(|| of_pages(&Pages::System))
+        let roofs = pages.iter().map(of_pages).collect();
+        let mut roof = Self::fastest(roofs, pool).unwrap_or_else(|| of_pages(&Pages::System));
+        roof.measure(pool);
+        roof
     }
 
     /// Bytes of the buffer that a roof reads.
@@ -76,7 +81,13 @@ impl Roof {
 
     /// Read bandwidth now, in GB/s.
     pub fn measure(&mut self, pool: &ThreadPool) -> f64 {
-        self.read(pool, self.way)
+        self.latest = self.read(pool, self.way);
+        self.latest
+    }
+
+    /// What the latest measurement found, in GB/s: that of [`Roof::new`], or the last one since.
+    pub fn latest(&self) -> f64 {
+        self.latest
     }
 
     fn read(&mut self, pool: &ThreadPool, way: ReadWay) -> f64 {

@@ -113,13 +113,26 @@ impl Body for Ors {
 fn sum_of_ors<V: Vector>(v: V, iterations: u64) -> i32 {
     let one = v.splat(1);
     let mut sums = [v.splat(0); ACCUMULATORS];
-    for _ in 0..iterations {
-        for sum in &mut sums {
-            // Or the optimizer would do it once.
-            *sum = v.opaque(v.or(*sum, one));
-        }
+    // Four rounds written out: one after each branch was a quarter slower on a Zen 3.
+    for _ in 0..iterations / 4 {
+        or_each(v, &mut sums, one);
+        or_each(v, &mut sums, one);
+        or_each(v, &mut sums, one);
+        or_each(v, &mut sums, one);
+    }
+    for _ in 0..iterations % 4 {
+        or_each(v, &mut sums, one);
     }
     sums.into_iter().fold(0, |total, sum| total.wrapping_add(v.sum(v.dot(v.zero(), one, sum))))
+}
+
+/// One more OR on each accumulator.
+#[inline(always)]
+fn or_each<V: Vector>(v: V, sums: &mut [V::Bytes; ACCUMULATORS], one: V::Bytes) {
+    for sum in sums {
+        // Or the optimizer would do it once.
+        *sum = v.opaque(v.or(*sum, one));
+    }
 }
 
 /// `iterations` times one fused multiply-add on each accumulator.

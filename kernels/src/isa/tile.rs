@@ -165,19 +165,21 @@ fn all_columns<V: Vector>(
         line += share;
         let width = (columns.end - column).min(BLOCK - column % BLOCK).min(V::COLUMNS);
         let sums = &mut sums[column - columns.start..];
+        // Widths that the registers do not hold are not compiled.
         match width {
             1 => some_columns::<V, 1>(v, tile, panel, sums, segment, column),
-            2 => some_columns::<V, 2>(v, tile, panel, sums, segment, column),
-            3 => some_columns::<V, 3>(v, tile, panel, sums, segment, column),
-            4 => some_columns::<V, 4>(v, tile, panel, sums, segment, column),
-            5 => some_columns::<V, 5>(v, tile, panel, sums, segment, column),
-            6 => some_columns::<V, 6>(v, tile, panel, sums, segment, column),
-            7 => some_columns::<V, 7>(v, tile, panel, sums, segment, column),
-            8 => some_columns::<V, 8>(v, tile, panel, sums, segment, column),
-            9 => some_columns::<V, 9>(v, tile, panel, sums, segment, column),
-            10 => some_columns::<V, 10>(v, tile, panel, sums, segment, column),
-            11 => some_columns::<V, 11>(v, tile, panel, sums, segment, column),
-            _ => some_columns::<V, 12>(v, tile, panel, sums, segment, column),
+            2 if const { V::COLUMNS >= 2 } => some_columns::<V, 2>(v, tile, panel, sums, segment, column),
+            3 if const { V::COLUMNS >= 3 } => some_columns::<V, 3>(v, tile, panel, sums, segment, column),
+            4 if const { V::COLUMNS >= 4 } => some_columns::<V, 4>(v, tile, panel, sums, segment, column),
+            5 if const { V::COLUMNS >= 5 } => some_columns::<V, 5>(v, tile, panel, sums, segment, column),
+            6 if const { V::COLUMNS >= 6 } => some_columns::<V, 6>(v, tile, panel, sums, segment, column),
+            7 if const { V::COLUMNS >= 7 } => some_columns::<V, 7>(v, tile, panel, sums, segment, column),
+            8 if const { V::COLUMNS >= 8 } => some_columns::<V, 8>(v, tile, panel, sums, segment, column),
+            9 if const { V::COLUMNS >= 9 } => some_columns::<V, 9>(v, tile, panel, sums, segment, column),
+            10 if const { V::COLUMNS >= 10 } => some_columns::<V, 10>(v, tile, panel, sums, segment, column),
+            11 if const { V::COLUMNS >= 11 } => some_columns::<V, 11>(v, tile, panel, sums, segment, column),
+            12 if const { V::COLUMNS >= 12 } => some_columns::<V, 12>(v, tile, panel, sums, segment, column),
+            _ => unreachable!("a register tile has 1 to 12 columns"),
         }
         column += width;
     }

@@ -1,4 +1,4 @@
-//! The fastest arm of each format and instruction set on one matrix alone, beside the roof.
+//! The fastest arm of each format and instruction set on one matrix alone, beside what binds it.
 
 use septet_kernels::{Format, Isa, Level};
 
@@ -18,7 +18,7 @@ impl Table for Fastest {
     }
 
     fn title(&self) -> &'static str {
-        "Share of the roof, and weights a nanosecond, of the fastest arm"
+        "Share of the binding ceiling, and weights a nanosecond, of the fastest arm"
     }
 
     fn build(&self, analysis: &Analysis) -> Grid {
@@ -30,22 +30,28 @@ impl Table for Fastest {
             for &isa in Isa::ALL.iter().rev() {
                 let fastest: Vec<_> = Format::ALL.iter().map(|&f| fastest(analysis, workload, f, isa)).collect();
                 if fastest.iter().any(Option::is_some) {
-                    let entries = fastest.into_iter().map(entry);
+                    let entries = fastest.into_iter().map(|result| entry(analysis, workload, result));
                     grid.push([workload.title.as_str().into(), isa.name().into()].into_iter().chain(entries));
                 }
             }
         }
-        let method = "Of the arms of a format and instruction set the one with the smallest median kernel time. Share of \
-                      the roof with its interval over blocks: stored bytes (codes, scales, padding) a second of \
-                      kernel time, over the read bandwidth measured around each repetition with the same threads; of \
-                      weights in a cache, over the bandwidth of that cache.";
+        let method = "Of the arms of a format and instruction set the one with the smallest median kernel time, in bold \
+                      in the table `matrices`. Share, with its interval over blocks, of the bandwidth of the memory or \
+                      cache that holds the weights (stored bytes: codes, scales, padding), or of the int8 peak where \
+                      that is named; both measured around each repetition with the same threads. A weight that is \
+                      multiplied with several columns counts once for each.";
         grid.notes = [method.to_owned()].into_iter().chain(notes::common(analysis)).collect();
         grid
     }
 }
 
-/// The cell with the smallest kernel time.
-fn fastest<'a>(analysis: &'a Analysis, workload: &Workload, format: Format, isa: Isa) -> Option<&'a CellResult> {
+/// The cell with the smallest kernel time of a format and instruction set on a matrix.
+pub(super) fn fastest<'a>(
+    analysis: &'a Analysis,
+    workload: &Workload,
+    format: Format,
+    isa: Isa,
+) -> Option<&'a CellResult> {
     let is = |result: &CellResult, axis: &str, level: &str| result.cell.level(axis) == Some(level);
     let candidates = analysis.cells.iter().filter(|result| {
         result.cell.workload == workload.name
@@ -57,13 +63,19 @@ fn fastest<'a>(analysis: &'a Analysis, workload: &Workload, format: Format, isa:
     candidates.min_by(|a, b| time(a).total_cmp(&time(b)))
 }
 
-fn entry(result: Option<&CellResult>) -> Entry {
+fn entry(analysis: &Analysis, workload: &Workload, result: Option<&CellResult>) -> Entry {
     let Some(result) = result else { return text::NONE.into() };
-    let weights = result.facts.weights_per_unit as f64;
+    let weights = (result.facts.weights_per_unit * workload.source.columns() as u64) as f64;
     let speed = text::or_none(result.metric(KERNEL_TIME), |time| text::significant(weights / time.median));
-    match result.traffic.and_then(|traffic| traffic.roof) {
+    let standing = analysis.standings.iter().find(|standing| standing.cell_id == result.cell.id);
+    let bound = standing.and_then(|standing| standing.bound.as_ref());
+    let of_peak = bound.filter(|bound| bound.is_peak).map_or_else(String::new, |bound| format!(" of {}", bound.name));
+    // Runs from before ceilings were recorded have the roof alone.
+    match bound.map(|bound| bound.share).or(result.traffic.and_then(|traffic| traffic.roof)) {
         _ if result.is_left_out() => Entry::strong_if(true, result.status.to_string()),
-        Some((share, interval)) => format!("{share:.2} [{:.2}, {:.2}], {speed}/ns", interval.low, interval.high).into(),
+        Some((share, interval)) => {
+            format!("{share:.2} [{:.2}, {:.2}]{of_peak}, {speed}/ns", interval.low, interval.high).into()
+        }
         None => format!("{speed}/ns").into(),
     }
 }

@@ -1,6 +1,11 @@
 //! Kernels on one matrix alone: how many weights they take a nanosecond, and how near that is to the
 //! memory that holds them.
 
+use std::collections::BTreeSet;
+
+use septet_kernels::{Format, Isa, Level};
+
+use super::fastest::fastest;
 use super::{Table, notes};
 use crate::plan::Source;
 use crate::report::analysis::{Analysis, CellResult};
@@ -27,12 +32,15 @@ impl Table for Matrices {
         let mut grid = Grid::new(self.title(), &HEADINGS);
         let workloads = &analysis.manifest.plan.workloads;
         for workload in workloads.iter().filter(|workload| matches!(workload.source, Source::Matrix { .. })) {
+            let pairs = Format::ALL.iter().flat_map(|&format| Isa::ALL.iter().map(move |&isa| (format, isa)));
+            let fastest = pairs.filter_map(|(format, isa)| fastest(analysis, workload, format, isa));
+            let fastest: BTreeSet<&str> = fastest.map(|result| result.cell.id.as_str()).collect();
             for result in analysis.cells.iter().filter(|result| result.cell.workload == workload.name) {
                 let null = if result.cell.null_of.is_some() { " (A′)" } else { "" };
                 let apart = result.traffic.zip(result.metric(KERNEL_TIME));
                 grid.push([
                     workload.title.as_str().into(),
-                    format!("{}{null}", result.cell.arm).into(),
+                    Entry::strong_if(fastest.contains(result.cell.id.as_str()), format!("{}{null}", result.cell.arm)),
                     text::bits(result).into(),
                     weights_per_ns(result, workload.source.columns()).into(),
                     text::gbps(result.traffic).into(),
@@ -46,7 +54,7 @@ impl Table for Matrices {
                 ]);
             }
         }
-        let method = "Weights/ns and share of the roof: medians over blocks with their intervals. A weight that is \
+        let method = "In bold the fastest arm of each format and instruction set. Weights/ns and share of the roof: medians over blocks with their intervals. A weight that is \
                       multiplied with several columns counts once for each. Share of the roof: \
                       stored bytes (codes, scales, padding) a second of kernel time, over the read bandwidth measured \
                       before and after each repetition with the same threads; of weights in a cache, over the \

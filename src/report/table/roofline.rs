@@ -58,8 +58,8 @@ impl Table for Roofline {
                 .to_owned(),
             "Binding ceiling: the lower of the int8 peak of the instruction set, and ops/byte times the bandwidth of \
              the memory that holds the weights, in most blocks. Its share is taken within each block: of a memory \
-             from the bandwidth around each repetition, of a peak from the one that its block began with. Scalar \
-             kernels and those of other projects have no peak here."
+             from the bandwidth around each repetition, of a peak likewise, or in older runs from the one that its \
+             block began with. Scalar kernels and those of other projects have no peak here."
                 .to_owned(),
         ];
         if in_cache {
