@@ -8,5 +8,7 @@ pub mod store;
 
 pub use error::RecordError;
 pub use manifest::{CellFacts, Manifest, Quality};
-pub use row::{CeilingRow, CounterRow, CounterStatus, FailureRow, PartialSample, Phase, Sample, WeightsRow};
+pub use row::{
+    CeilingRow, CounterRow, CounterStatus, FailureRow, PairRow, PartialSample, Phase, Sample, Side, WeightsRow,
+};
 pub use store::{RowWriter, TornLine, read_manifest, read_rows, read_rows_if_any, write_manifest};

@@ -230,3 +230,40 @@ pub struct FailureRow {
     pub block: u32,
     pub reason: String,
 }
+
+/// One of the two programs that a gate compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The base.
+    A,
+    /// The candidate.
+    B,
+}
+
+impl Side {
+    /// The name of its folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+
+    /// The one that it is compared with.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// The order of the two processes of a pair, of which each side has the block of the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairRow {
+    pub pair: u32,
+    /// The side whose process ran first.
+    pub first: Side,
+}

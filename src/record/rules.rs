@@ -2,7 +2,9 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::row::{CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PartialSample, Sample, WeightsRow};
+use super::row::{
+    CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PairRow, PartialSample, Sample, Side, WeightsRow,
+};
 use crate::{doctor::Quantity, plan::Plan};
 
 /// A kind of row with its own CSV file.
@@ -334,5 +336,28 @@ impl Row for FailureRow {
 
     fn cell_id(&self) -> Option<&str> {
         Some(&self.cell_id)
+    }
+}
+
+impl Row for PairRow {
+    const FILE: &'static str = "pairs.csv";
+    const COLUMNS: &'static [&'static str] = &["pair", "first"];
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("first", &[Side::A.name(), Side::B.name()]));
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        Ok(())
+    }
+
+    fn contradicts(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let blocks = plan.protocol.blocks;
+        (self.pair >= blocks).then(|| ("pair", format!("a pair of the plan, below {blocks}")))
+    }
+
+    fn key(&self) -> String {
+        format!("pair {}", self.pair)
+    }
+
+    fn cell_id(&self) -> Option<&str> {
+        None
     }
 }

@@ -3,8 +3,8 @@
 #[cfg(unix)]
 use std::os::unix::process::CommandExt as _;
 use std::{
-    collections::BTreeSet,
-    io::{BufRead, BufReader},
+    collections::{BTreeSet, VecDeque},
+    io::{self, BufRead, BufReader, Read, Write},
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -19,14 +19,24 @@ use crate::record::{CeilingRow, Sample, WeightsRow};
 /// largest experiment takes seconds.
 const SILENCE: Duration = Duration::from_secs(120);
 
+/// Lines of a process's standard error that its failure is told with.
+const LAST_WORDS: usize = 8;
+
 /// How one try at a block ended.
 pub enum Attempt {
     /// Every cell ran.
-    Complete { ceilings: Vec<CeilingRow>, weights: Vec<WeightsRow>, rows: Vec<Sample> },
+    Complete(Measured),
     /// A cell computed something wrong, or the process died or hung while it ran.
     Failed { cell: String, reason: String, rows: Vec<Sample> },
     /// A signal came.
     Interrupted(Vec<Sample>),
+}
+
+/// What a complete block measured.
+pub struct Measured {
+    pub ceilings: Vec<CeilingRow>,
+    pub weights: Vec<WeightsRow>,
+    pub samples: Vec<Sample>,
 }
 
 /// Which block, and what runs it.
@@ -55,12 +65,14 @@ impl Attempted<'_> {
             .args(self.skip.iter().flat_map(|cell| ["--skip", cell]))
             .arg(self.dir)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // Ctrl-C goes to all processes of a terminal: only the run may take it, and then decides.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn().map_err(|error| trouble(format!("cannot start its process: {error}")))?;
         let output = child.stdout.take().ok_or_else(|| trouble("its process has no output".to_owned()))?;
+        let errors = child.stderr.take().ok_or_else(|| trouble("its process has no output".to_owned()))?;
         stop.watch(child);
         let (sender, events) = mpsc::channel();
         let reader = thread::spawn(move || {
@@ -70,6 +82,7 @@ impl Attempted<'_> {
                 }
             }
         });
+        let listener = thread::spawn(move || pass_on(errors));
         let (mut ceilings, mut weights, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut running = None;
         let mut preparing = None;
@@ -101,8 +114,9 @@ impl Attempted<'_> {
             }
         }
         let status = stop.wait()?;
-        // The reader ends with the pipe, which the process closed.
+        // Both end with their pipes, which the process closed.
         let _ = reader.join();
+        let said = listener.join().unwrap_or_default();
         if stop.requested() {
             return Ok(Attempt::Interrupted(rows));
         }
@@ -110,17 +124,37 @@ impl Attempted<'_> {
             return Ok(Attempt::Failed { cell, reason, rows });
         }
         if done {
-            return Ok(Attempt::Complete { ceilings, weights, rows });
+            return Ok(Attempt::Complete(Measured { ceilings, weights, samples: rows }));
         }
         let reason = if silent {
             format!("no sign of life for {} s", SILENCE.as_secs())
         } else {
             format!("its process ended early: {status}")
         };
+        let last_words = if said.is_empty() { String::new() } else { format!(": {said}") };
         match (running, preparing) {
             (Some(cell), _) => Ok(Attempt::Failed { cell, reason, rows }),
-            (None, Some(workload)) => Err(trouble(format!("{reason}, while it made the weights of {workload}"))),
-            (None, None) => Err(trouble(reason)),
+            (None, Some(workload)) => {
+                Err(trouble(format!("{reason}, while it made the weights of {workload}{last_words}")))
+            }
+            (None, None) => Err(trouble(format!("{reason}{last_words}"))),
         }
     }
+}
+
+/// Passes what a process writes to standard error on to that of this one, and returns its last lines as one.
+fn pass_on(errors: impl Read) -> String {
+    let mut last = VecDeque::new();
+    for line in BufReader::new(errors).lines().map_while(Result::ok) {
+        // A stderr that does not take it leaves nobody to tell.
+        let _ = writeln!(io::stderr(), "{line}");
+        let words = line.trim();
+        if !words.is_empty() {
+            last.push_back(words.to_owned());
+        }
+        if last.len() > LAST_WORDS {
+            last.pop_front();
+        }
+    }
+    Vec::from(last).join("; ")
 }

@@ -2,7 +2,7 @@
 //!
 //! [`session`] is the parent: it checks the arms ([`preflight`]), starts one fresh process for each
 //! [`block`] and follows it (`child`), appends what finished blocks report, and can be interrupted
-//! ([`stop`]) and resumed (`resume`). A block measures what the machine can do at best ([`ceilings`]), sets
+//! ([`stop`]) and resumed (`resume`). [`pairs`] are the parent of two programs. A block measures what the machine can do at best ([`ceilings`]), sets
 //! up each workload once ([`stage`]) and runs every cell on it, with the read bandwidth ([`roof`])
 //! and the [`evidence`] of the operating system beside each sample. [`counters`] are a pass of
 //! their own. Nothing here computes a statistic.
@@ -13,7 +13,11 @@ pub mod ceilings;
 mod child;
 pub mod counters;
 pub mod evidence;
+mod examined;
+#[cfg(all(test, unix))]
+mod fake;
 pub mod machine;
+pub mod pairs;
 pub mod preflight;
 pub mod progress;
 mod resume;
@@ -60,6 +64,17 @@ pub enum RunError {
     #[error("cannot write {path}: {cause}")]
     #[diagnostic(help("name a folder that can be written with --out"))]
     Unwritable { path: PathBuf, cause: io::Error },
+    /// A program that is to run a side of a gate.
+    #[error("cannot read the program {path}: {cause}")]
+    #[diagnostic(help("give the path of a `bench` that `cargo build --release` made"))]
+    Program { path: PathBuf, cause: io::Error },
+    /// A side of a gate whose program does not run the plan.
+    #[error("side {side}, {program}: {cause}")]
+    #[diagnostic(help(
+        "a program that is older than an axis or a column of the record cannot run this plan: compare with a later \
+         revision"
+    ))]
+    Side { side: &'static str, program: PathBuf, cause: Box<RunError> },
     /// A run that another plan, program or model made.
     #[error("{path} cannot be resumed: {what} differs\n  recorded: {recorded}\n  now:      {now}")]
     #[diagnostic(help("samples of different programs, models or specs do not mix: start a new run"))]

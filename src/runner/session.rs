@@ -8,24 +8,20 @@ use std::{
 
 use super::{
     RunError,
-    child::{Attempt, Attempted},
-    counters, machine, preflight,
+    child::{Attempt, Attempted, Measured},
+    counters,
+    examined::{Examined, examine},
     progress::Progress,
-    resume, stage,
+    resume,
     stop::Stop,
 };
 use crate::{
-    affinity,
-    plan::{Cell, Plan, Residency},
+    plan::Plan,
     record::{
-        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, WeightsRow,
-        manifest::MANIFEST_SCHEMA, read_manifest, read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _,
-        write_manifest,
+        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, WeightsRow, read_manifest,
+        read_rows_if_any, rules::Row as _, write_manifest,
     },
 };
-
-/// Share of the free memory that a workload's copies may take.
-const MEMORY_SHARE: f64 = 0.85;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +29,16 @@ pub enum Ending {
     /// Every block is complete; these cells failed.
     Complete { failed: BTreeSet<String> },
     /// Stopped by a signal; the run can be resumed.
+    Interrupted,
+}
+
+/// How one try at a block ended.
+pub(super) enum Tried {
+    /// Every cell ran.
+    Complete(Measured),
+    /// The block is void, because of this cell.
+    Failed { cell: String, reason: String },
+    /// A signal came.
     Interrupted,
 }
 
@@ -84,43 +90,23 @@ impl Session {
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Self, RunError> {
-        // First of all: the load of the machine is that of others.
-        let mut environment = machine::environment();
-        check_memory(&plan)?;
-        let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
-        if plan.cells.iter().any(Cell::is_peer) {
-            environment.extend(septet_peers::facts());
-        }
-        environment.insert("model_sha256".to_owned(), stage::model_hash(&plan)?);
-        environment.insert("pinning".to_owned(), pinning(&plan));
-        environment.insert("started_utc".to_owned(), run_id[..run_id.len().min(16)].to_owned());
-        let manifest = Manifest {
-            schema: MANIFEST_SCHEMA,
-            samples_schema: SAMPLES_SCHEMA,
-            run_id: run_id.to_owned(),
-            facts: preflight.facts,
-            environment,
-            spec,
-            plan,
-        };
+        let Examined { manifest, failed } = examine(run_id, plan, spec, progress)?;
         progress.doing("reading counters");
         RowWriter::<CounterRow>::append(dir)?.write_block(&counters::run(&manifest.plan)?)?;
-        let mut session = Self {
-            dir: dir.to_owned(),
-            manifest,
-            session: 0,
-            done: BTreeSet::new(),
-            failed: BTreeSet::new(),
-            stop: stop.clone(),
-            program: env::current_exe()?,
-        };
-        for (cell, reason) in preflight.failed {
+        let mut session = Self::new(dir, manifest, env::current_exe()?, stop);
+        for (cell, reason) in failed {
             session.fail(0, &cell, &reason, progress)?;
         }
         // From here on a signal leaves what there is: the manifest that follows makes it a run.
         stop.begun();
         write_manifest(dir, &session.manifest)?;
         Ok(session)
+    }
+
+    /// A run in `dir` that has no block yet; `program` runs its blocks.
+    pub(super) fn new(dir: &Path, manifest: Manifest, program: PathBuf, stop: &Stop) -> Self {
+        let (done, failed) = (BTreeSet::new(), BTreeSet::new());
+        Self { dir: dir.to_owned(), manifest, session: 0, done, failed, stop: stop.clone(), program }
     }
 
     /// Goes on with the run in `dir`, if it is of the same plan, program and model.
@@ -155,55 +141,73 @@ impl Session {
     pub fn run(&mut self, progress: &Progress) -> Result<Ending, RunError> {
         let blocks = self.manifest.plan.protocol.blocks;
         let cells = self.manifest.plan.cells.len() as u64;
-        let mut samples = RowWriter::<Sample>::append(&self.dir)?;
-        let mut stored_weights = RowWriter::<WeightsRow>::append(&self.dir)?;
-        let mut measured_ceilings = RowWriter::<CeilingRow>::append(&self.dir)?;
+        let mut writers = Writers::append(&self.dir)?;
         for block in 0..blocks {
             if self.done.contains(&block) {
                 continue;
             }
             // A failed cell voids its block, which is run again without it.
-            loop {
-                if self.stop.requested() {
-                    return Ok(Ending::Interrupted);
-                }
+            let measured = loop {
                 progress.doing(format!("block {} of {blocks}", block + 1));
                 progress.set(u64::from(block) * cells);
-                let attempt = Attempted {
-                    program: &self.program,
-                    dir: &self.dir,
-                    session: self.session,
-                    block,
-                    skip: &self.failed,
-                };
-                match attempt.run(&self.stop, progress)? {
-                    Attempt::Complete { ceilings, weights, rows } => {
-                        // First, since samples are what makes a block complete.
-                        measured_ceilings.write_block(&ceilings)?;
-                        stored_weights.write_block(&weights)?;
-                        samples.write_block(&rows)?;
-                        break;
-                    }
-                    Attempt::Failed { cell, reason, rows } => {
-                        self.keep_partial(&rows)?;
-                        self.fail(block, &cell, &reason, progress)?;
-                        if self.failed.len() == self.manifest.plan.cells.len() {
-                            return Err(RunError::NothingToRun);
-                        }
-                    }
-                    Attempt::Interrupted(rows) => {
-                        self.keep_partial(&rows)?;
-                        return Ok(Ending::Interrupted);
-                    }
+                match self.attempt(block, progress)? {
+                    Tried::Complete(measured) => break measured,
+                    Tried::Failed { cell, reason } => self.leave_out(block, &cell, &reason, progress)?,
+                    Tried::Interrupted => return Ok(Ending::Interrupted),
                 }
-            }
+            };
+            writers.write(&measured)?;
             progress.reached(u64::from(block + 1) * cells, &format!("block {} of {blocks}", block + 1));
         }
         Ok(Ending::Complete { failed: self.failed.clone() })
     }
 
+    /// One try at a block. What it measured is not written; of a block that did not finish it goes to
+    /// `partial.csv`.
+    ///
+    /// # Errors
+    /// A block that cannot be run.
+    pub(super) fn attempt(&self, block: u32, progress: &Progress) -> Result<Tried, RunError> {
+        if self.stop.requested() {
+            return Ok(Tried::Interrupted);
+        }
+        let attempt =
+            Attempted { program: &self.program, dir: &self.dir, session: self.session, block, skip: &self.failed };
+        match attempt.run(&self.stop, progress)? {
+            Attempt::Complete(measured) => Ok(Tried::Complete(measured)),
+            Attempt::Failed { cell, reason, rows } => {
+                self.keep_partial(&rows)?;
+                Ok(Tried::Failed { cell, reason })
+            }
+            Attempt::Interrupted(rows) => {
+                self.keep_partial(&rows)?;
+                Ok(Tried::Interrupted)
+            }
+        }
+    }
+
+    /// Leaves a cell out from now on, and records why.
+    ///
+    /// # Errors
+    /// No cell is left, or the file cannot be written.
+    pub(super) fn leave_out(
+        &mut self,
+        block: u32,
+        cell: &str,
+        reason: &str,
+        progress: &Progress,
+    ) -> Result<(), RunError> {
+        self.fail(block, cell, reason, progress)?;
+        if self.failed.len() == self.manifest.plan.cells.len() { Err(RunError::NothingToRun) } else { Ok(()) }
+    }
+
+    /// Cells that are left out.
+    pub(super) fn failed(&self) -> &BTreeSet<String> {
+        &self.failed
+    }
+
     /// Rows of a block that did not finish: kept for inspection, read by nothing.
-    fn keep_partial(&self, rows: &[Sample]) -> Result<(), RunError> {
+    pub(super) fn keep_partial(&self, rows: &[Sample]) -> Result<(), RunError> {
         let rows: Vec<PartialSample> = rows.iter().cloned().map(PartialSample).collect();
         Ok(RowWriter::<PartialSample>::append(&self.dir)?.write_block(&rows)?)
     }
@@ -219,6 +223,38 @@ impl Session {
     }
 }
 
+/// The files that blocks are appended to.
+pub(super) struct Writers {
+    samples: RowWriter<Sample>,
+    weights: RowWriter<WeightsRow>,
+    ceilings: RowWriter<CeilingRow>,
+}
+
+impl Writers {
+    /// Opens the files of the run in `dir`.
+    ///
+    /// # Errors
+    /// A file that cannot be opened or has other columns.
+    pub fn append(dir: &Path) -> Result<Self, RunError> {
+        Ok(Self {
+            samples: RowWriter::append(dir)?,
+            weights: RowWriter::append(dir)?,
+            ceilings: RowWriter::append(dir)?,
+        })
+    }
+
+    /// Appends a complete block.
+    ///
+    /// # Errors
+    /// Rows that break their rules, or a disk that fails.
+    pub fn write(&mut self, measured: &Measured) -> Result<(), RunError> {
+        self.ceilings.write_block(&measured.ceilings)?;
+        self.weights.write_block(&measured.weights)?;
+        // Last, since samples are what makes a block complete.
+        Ok(self.samples.write_block(&measured.samples)?)
+    }
+}
+
 /// Removes what a run wrote into `dir` before its manifest, and `dir` if nothing else is there.
 pub(super) fn discard(dir: &Path) {
     for file in [CounterRow::FILE, FailureRow::FILE] {
@@ -228,125 +264,19 @@ pub(super) fn discard(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
-/// For each number of threads of the plan, the CPUs that they are bound to, or why they are not.
-fn pinning(plan: &Plan) -> String {
-    let text = |&threads: &usize| match affinity::placement(threads) {
-        Ok(cpus) => format!("{threads} threads on CPUs {cpus:?}"),
-        Err(reason) => format!("{threads} threads free: {reason}"),
-    };
-    plan.thread_counts().iter().map(text).collect::<Vec<_>>().join("; ")
-}
-
-fn check_memory(plan: &Plan) -> Result<(), RunError> {
-    let Some(available) = machine::available_memory() else { return Ok(()) };
-    for workload in plan.workloads.iter().filter(|workload| workload.residency == Residency::Dram) {
-        let needed = stage::memory(plan, workload)?;
-        if needed as f64 > MEMORY_SHARE * available as f64 {
-            let (needed, available) = (needed >> 20, available >> 20);
-            return Err(RunError::Memory { workload: workload.name.clone(), needed, available });
-        }
-    }
-    Ok(())
-}
-
 #[cfg(all(test, unix))]
 mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
-
     use super::*;
-    use crate::{
-        doctor::Quantity,
-        plan::{Cell, small},
-        record::{CellFacts, Phase, Quality},
-        runner::{block::Event, resume::finished},
+    use crate::runner::{
+        fake::{self, ceiling, plan},
+        resume::finished,
     };
-
-    const BODY: &str = r#"
-workload = [{ name = "tiny", title = "?", model = "builtin", prompt = "?", threads = 1, repetitions = 1, tokens = 1 }]
-arm = { base = {} }
-design = [
-    { name = "one", title = "?", kind = "add-one-in", from = "base", step = [
-        { set = { unpack = "lut" } },
-        { set = { unpack = "select" } },
-    ] },
-]
-"#;
-
-    fn plan() -> Plan {
-        small::plan(&small::spec(BODY)).unwrap()
-    }
-
-    /// What a block's process reports of a cell, in every metric and repetition.
-    fn samples(plan: &Plan, cell: &Cell, block: u32) -> Vec<Sample> {
-        let workload = &plan.workloads[0];
-        let sample = |phase, repetition, metric: &str| Sample {
-            block,
-            phase,
-            repetition,
-            metric: metric.to_owned(),
-            value: 1.0,
-            ..Sample::of(cell, workload)
-        };
-        let of = |phase, repetition| workload.metrics().iter().map(move |&metric| (phase, repetition, metric));
-        let rows = of(Phase::Warmup, 0).chain(of(Phase::Measure, 1));
-        rows.map(|(phase, repetition, metric)| sample(phase, repetition, metric)).collect()
-    }
-
-    /// One ceiling of a block.
-    fn ceiling(block: u32) -> CeilingRow {
-        let (ceiling, place) = (Quantity::ReadBandwidth, "DRAM".to_owned());
-        CeilingRow { session: 0, block, ceiling, place, threads: 1, value: 10.0, unit: ceiling.unit().to_owned() }
-    }
 
     /// A run in `dir` whose blocks are run by a shell script with this text.
     fn session(dir: &Path, plan: Plan, script: &str) -> Session {
-        let program = dir.join("program.sh");
-        fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let facts = plan.cells.iter().map(|cell| CellFacts {
-            cell_id: cell.id.clone(),
-            weights_per_unit: 1,
-            bytes_per_unit: 1,
-            prompt_tokens: None,
-            output_sha256: String::new(),
-            warm_up: true,
-            repetitions: 1,
-            quality: Quality::default(),
-        });
-        let manifest = Manifest {
-            schema: MANIFEST_SCHEMA,
-            samples_schema: SAMPLES_SCHEMA,
-            run_id: "crash".to_owned(),
-            facts: facts.collect(),
-            environment: BTreeMap::new(),
-            spec: small::spec(BODY),
-            plan,
-        };
+        let (manifest, program) = (fake::manifest(plan), fake::program(dir, script));
         write_manifest(dir, &manifest).unwrap();
-        let (done, failed) = (BTreeSet::new(), BTreeSet::new());
-        Session { dir: dir.to_owned(), manifest, session: 0, done, failed, stop: Stop::default(), program }
-    }
-
-    /// Reports every cell that is not skipped, from files, and dies in the second one.
-    fn crashing(dir: &Path, plan: &Plan) -> String {
-        let mut script = String::from("block=$3\n");
-        for block in 0..plan.protocol.blocks {
-            let ceilings = Event::Ceilings(vec![ceiling(block)]);
-            fs::write(dir.join(format!("ceilings.{block}")), serde_json::to_string(&ceilings).unwrap() + "\n").unwrap();
-        }
-        script += &format!("cat '{}/ceilings.'$block\n", dir.display());
-        for (at, cell) in plan.cells.iter().enumerate() {
-            for block in 0..plan.protocol.blocks {
-                let event = serde_json::to_string(&Event::Samples(samples(plan, cell, block))).unwrap();
-                fs::write(dir.join(format!("{}.{block}", cell.id)), event + "\n").unwrap();
-            }
-            let (id, dir) = (&cell.id, dir.display());
-            let crash = if at == 1 { "kill -SEGV $$; " } else { "" };
-            script += &format!(
-                "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {crash}cat '{dir}/{id}.'$block ;; esac\n"
-            );
-        }
-        script + "echo '\"done\"'\n"
+        Session::new(dir, manifest, program, &Stop::default())
     }
 
     #[test]
@@ -354,7 +284,7 @@ design = [
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         let plan = plan();
-        let script = crashing(dir, &plan);
+        let script = fake::script(dir, &plan, Some(1));
         let mut session = session(dir, plan.clone(), &script);
         let ending = session.run(&Progress::new(6)).unwrap();
         let crashed = plan.cells[1].id.clone();

@@ -1,0 +1,106 @@
+//! Programs that report blocks from files, for tests of what follows them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::block::Event;
+use crate::{
+    doctor::Quantity,
+    plan::{Cell, Plan, small},
+    record::{CeilingRow, CellFacts, Manifest, Phase, Quality, Sample, manifest::MANIFEST_SCHEMA, row::SAMPLES_SCHEMA},
+};
+
+const BODY: &str = r#"
+workload = [{ name = "tiny", title = "?", model = "builtin", prompt = "?", threads = 1, repetitions = 1, tokens = 1 }]
+arm = { base = {} }
+design = [
+    { name = "one", title = "?", kind = "add-one-in", from = "base", step = [
+        { set = { unpack = "lut" } },
+        { set = { unpack = "select" } },
+    ] },
+]
+"#;
+
+/// Three cells in two blocks.
+pub fn plan() -> Plan {
+    small::plan(&small::spec(BODY)).unwrap()
+}
+
+/// What a block's process reports of a cell, in every metric and repetition.
+fn samples(plan: &Plan, cell: &Cell, block: u32) -> Vec<Sample> {
+    let workload = &plan.workloads[0];
+    let sample = |phase, repetition, metric: &str| Sample {
+        block,
+        phase,
+        repetition,
+        metric: metric.to_owned(),
+        value: 1.0,
+        ..Sample::of(cell, workload)
+    };
+    let of = |phase, repetition| workload.metrics().iter().map(move |&metric| (phase, repetition, metric));
+    let rows = of(Phase::Warmup, 0).chain(of(Phase::Measure, 1));
+    rows.map(|(phase, repetition, metric)| sample(phase, repetition, metric)).collect()
+}
+
+/// One ceiling of a block.
+pub fn ceiling(block: u32) -> CeilingRow {
+    let (ceiling, place) = (Quantity::ReadBandwidth, "DRAM".to_owned());
+    CeilingRow { session: 0, block, ceiling, place, threads: 1, value: 10.0, unit: ceiling.unit().to_owned() }
+}
+
+/// The manifest of a run of `plan`.
+pub fn manifest(plan: Plan) -> Manifest {
+    let facts = plan.cells.iter().map(|cell| CellFacts {
+        cell_id: cell.id.clone(),
+        weights_per_unit: 1,
+        bytes_per_unit: 1,
+        prompt_tokens: None,
+        output_sha256: String::new(),
+        warm_up: true,
+        repetitions: 1,
+        quality: Quality::default(),
+    });
+    Manifest {
+        schema: MANIFEST_SCHEMA,
+        samples_schema: SAMPLES_SCHEMA,
+        run_id: "fake".to_owned(),
+        facts: facts.collect(),
+        environment: BTreeMap::new(),
+        spec: small::spec(BODY),
+        plan,
+    }
+}
+
+/// A shell script in `dir` as a program.
+pub fn program(dir: &Path, script: &str) -> PathBuf {
+    let program = dir.join("program.sh");
+    fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// Reports every cell that is not skipped, from files in `dir`, and dies in cell number `crash`.
+pub fn script(dir: &Path, plan: &Plan, crash: Option<usize>) -> String {
+    let mut script = String::from("block=$3\n");
+    for block in 0..plan.protocol.blocks {
+        let ceilings = Event::Ceilings(vec![ceiling(block)]);
+        fs::write(dir.join(format!("ceilings.{block}")), serde_json::to_string(&ceilings).unwrap() + "\n").unwrap();
+    }
+    script += &format!("cat '{}/ceilings.'$block\n", dir.display());
+    for (at, cell) in plan.cells.iter().enumerate() {
+        for block in 0..plan.protocol.blocks {
+            let event = serde_json::to_string(&Event::Samples(samples(plan, cell, block))).unwrap();
+            fs::write(dir.join(format!("{}.{block}", cell.id)), event + "\n").unwrap();
+        }
+        let (id, dir) = (&cell.id, dir.display());
+        let crash = if crash == Some(at) { "kill -SEGV $$; " } else { "" };
+        script += &format!(
+            "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {crash}cat '{dir}/{id}.'$block ;; esac\n"
+        );
+    }
+    script + "echo '\"done\"'\n"
+}

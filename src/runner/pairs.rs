@@ -1,0 +1,261 @@
+//! Two programs on one plan, in pairs of blocks: what a gate between two revisions measures.
+//!
+//! A pair is two fresh processes, one after the other, one of each program, which run the same cells
+//! in the same order. Which program comes first alternates, so that a machine that gets slower or
+//! faster favours neither. Each side is a run in a folder of its own, with its own manifest.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    RunError,
+    child::Measured,
+    examined::{Examined, examine},
+    machine::NOT_EXPOSED,
+    progress::Progress,
+    session::{Ending, Session, Tried, Writers},
+    stop::Stop,
+};
+use crate::{
+    digest::sha256,
+    plan::Plan,
+    record::{Manifest, PairRow, RowWriter, Side, write_manifest},
+};
+
+/// Facts of a manifest that are those of the program that runs a side, not of the one that began the run.
+const OF_PROGRAM: [&str; 8] =
+    ["program", "rustc", "target", "profile", "rustflags", "lock_sha256", "git_commit", "git_dirty"];
+
+/// A program whose `block` command runs the blocks of a side.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub path: PathBuf,
+    /// What is known of it, by the names of a manifest's environment; the rest of the facts of a program
+    /// is `not exposed`.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// A plan that two programs are about to run.
+pub struct Pairs {
+    examined: Examined,
+    programs: [Program; 2],
+    stop: Stop,
+}
+
+impl Pairs {
+    /// Checks the arms of `plan` with this program, whose output is what both sides must compute. `dir`
+    /// is where the rows will go: it must be empty or not be there.
+    ///
+    /// # Errors
+    /// A folder in use, a workload that cannot be built or does not fit the memory, a program that cannot
+    /// be read.
+    pub fn examine(
+        dir: &Path,
+        run_id: &str,
+        plan: Plan,
+        spec: String,
+        mut programs: [Program; 2],
+        progress: &Progress,
+    ) -> Result<Self, RunError> {
+        match fs::read_dir(dir).map(|entries| entries.count()) {
+            Ok(0) => {}
+            Ok(_) => return Err(RunError::Exists { path: dir.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(RunError::Unwritable { path: dir.to_owned(), cause }),
+        }
+        for Program { path, .. } in &mut programs {
+            // A bare name would be looked up among the commands of the system.
+            *path = fs::canonicalize(&*path).map_err(|cause| RunError::Program { path: path.clone(), cause })?;
+        }
+        let stop = Stop::install();
+        stop.begin(dir);
+        let examined = examine(run_id, plan, spec, progress);
+        stop.begun();
+        Ok(Self { examined: examined?, programs, stop })
+    }
+
+    /// Runs every pair; the first begins with `first`. The rows of the sides go to `dir/a` and `dir/b`, the
+    /// order of each pair to `pairs.csv`.
+    ///
+    /// # Errors
+    /// Files that cannot be written, or a block that cannot be run.
+    pub fn run(&self, dir: &Path, first: Side, progress: &Progress) -> Result<Ending, RunError> {
+        let plan = &self.examined.manifest.plan;
+        let blocks = plan.protocol.blocks;
+        let [a, b] = &self.programs;
+        let mut sides = [self.side(dir, Side::A, a, progress)?, self.side(dir, Side::B, b, progress)?];
+        let mut order = RowWriter::<PairRow>::append(dir)?;
+        for pair in 0..blocks {
+            let first = if pair % 2 == 0 { first } else { first.other() };
+            // A failed cell voids the pair, which is run again without it on both sides.
+            let measured = loop {
+                progress.doing(format!("pair {} of {blocks}", pair + 1));
+                progress.set(2 * u64::from(pair) * plan.cells.len() as u64);
+                let mut measured: Vec<(Side, Measured)> = Vec::new();
+                for side in [first, first.other()] {
+                    let tried = sides[side as usize].session.attempt(pair, progress);
+                    match tried.map_err(|cause| self.of_side(side, cause))? {
+                        Tried::Complete(rows) => measured.push((side, rows)),
+                        Tried::Interrupted => return Ok(Ending::Interrupted),
+                        Tried::Failed { cell, reason } => {
+                            for (side, Measured { samples, .. }) in &measured {
+                                sides[*side as usize].session.keep_partial(samples)?;
+                            }
+                            sides[side as usize].session.leave_out(pair, &cell, &reason, progress)?;
+                            let reason = format!("left out, as it failed on the other side: {reason}");
+                            sides[side.other() as usize].session.leave_out(pair, &cell, &reason, progress)?;
+                            break;
+                        }
+                    }
+                }
+                if measured.len() == 2 {
+                    break measured;
+                }
+            };
+            for (side, rows) in &measured {
+                sides[*side as usize].writers.write(rows)?;
+            }
+            order.write_block(&[PairRow { pair, first }])?;
+            let done = 2 * u64::from(pair + 1) * plan.cells.len() as u64;
+            progress.reached(done, &format!("pair {} of {blocks}", pair + 1));
+        }
+        Ok(Ending::Complete { failed: sides[0].session.failed().clone() })
+    }
+
+    /// The error of a side, with the program that it is about.
+    fn of_side(&self, side: Side, cause: RunError) -> RunError {
+        let program = self.programs[side as usize].path.clone();
+        RunError::Side { side: side.name(), program, cause: Box::new(cause) }
+    }
+
+    /// The folder of a side, with its manifest and what failed before the first block.
+    fn side(&self, dir: &Path, side: Side, program: &Program, progress: &Progress) -> Result<Recording, RunError> {
+        let dir = dir.join(side.name());
+        fs::create_dir_all(&dir).map_err(|cause| RunError::Unwritable { path: dir.clone(), cause })?;
+        let manifest = self.manifest(side, program)?;
+        write_manifest(&dir, &manifest)?;
+        let mut session = Session::new(&dir, manifest, program.path.clone(), &self.stop);
+        for (cell, reason) in &self.examined.failed {
+            session.leave_out(0, cell, reason, progress)?;
+        }
+        Ok(Recording { session, writers: Writers::append(&dir)? })
+    }
+
+    /// The manifest of a side: that of the plan, with the facts of the program that runs its blocks.
+    fn manifest(&self, side: Side, program: &Program) -> Result<Manifest, RunError> {
+        let mut manifest = self.examined.manifest.clone();
+        let binary =
+            fs::read(&program.path).map_err(|cause| RunError::Program { path: program.path.clone(), cause })?;
+        manifest.run_id = format!("{}-{}", manifest.run_id, side.name());
+        let environment = &mut manifest.environment;
+        environment.extend(OF_PROGRAM.map(|fact| (fact.to_owned(), NOT_EXPOSED.to_owned())));
+        environment.insert("binary_sha256".to_owned(), sha256([binary.as_slice()]));
+        environment.extend(program.facts.clone());
+        Ok(manifest)
+    }
+}
+
+/// A side while it is measured.
+struct Recording {
+    session: Session,
+    writers: Writers,
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{
+        record::{FailureRow, PartialSample, Sample, read_manifest, read_rows, read_rows_if_any},
+        runner::fake,
+    };
+
+    /// Pairs of two scripts, each in a folder of its own; `crash` is the cell in which B dies.
+    fn pairs(folder: &Path, crash: Option<usize>) -> Pairs {
+        let programs = [("a", None), ("b", crash)].map(|(name, crash)| {
+            let dir = folder.join(format!("program-{name}"));
+            fs::create_dir(&dir).unwrap();
+            let script =
+                format!("echo {name} >> '{}/log'\n", folder.display()) + &fake::script(&dir, &fake::plan(), crash);
+            Program {
+                path: fake::program(&dir, &script),
+                facts: BTreeMap::from([("rustc".to_owned(), name.to_owned())]),
+            }
+        });
+        let failed = BTreeMap::new();
+        Pairs { examined: Examined { manifest: fake::manifest(fake::plan()), failed }, programs, stop: Stop::default() }
+    }
+
+    /// Which program ran when.
+    fn log(folder: &Path) -> String {
+        fs::read_to_string(folder.join("log")).unwrap().split_whitespace().collect()
+    }
+
+    fn firsts(dir: &Path) -> Vec<Side> {
+        let manifest = read_manifest(&dir.join("a")).unwrap();
+        read_rows::<PairRow>(dir, &manifest).unwrap().0.iter().map(|row| row.first).collect()
+    }
+
+    #[test]
+    fn the_order_alternates_and_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pairs, out) = (pairs(folder.path(), None), folder.path().join("out"));
+        let ending = pairs.run(&out, Side::A, &Progress::new(12)).unwrap();
+        assert_eq!(ending, Ending::Complete { failed: BTreeSet::new() });
+        assert_eq!((log(folder.path()).as_str(), firsts(&out)), ("abba", vec![Side::A, Side::B]));
+
+        // The confirmation begins with the other program.
+        let again = out.join("confirmation");
+        pairs.run(&again, Side::B, &Progress::new(12)).unwrap();
+        assert_eq!((log(folder.path()).as_str(), firsts(&again)), ("abbabaab", vec![Side::B, Side::A]));
+
+        for side in [Side::A, Side::B] {
+            let dir = out.join(side.name());
+            let manifest = read_manifest(&dir).unwrap();
+            assert_eq!(
+                (manifest.run_id, &manifest.environment["rustc"]),
+                (format!("fake-{}", side.name()), &side.name().to_owned())
+            );
+            assert_eq!(manifest.environment["lock_sha256"], NOT_EXPOSED);
+            assert_eq!(manifest.environment["binary_sha256"].len(), 64);
+        }
+    }
+
+    #[test]
+    fn a_cell_that_fails_on_one_side_leaves_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pairs, out) = (pairs(folder.path(), Some(1)), folder.path().join("out"));
+        let crashed = fake::plan().cells[1].id.clone();
+        let ending = pairs.run(&out, Side::A, &Progress::new(12)).unwrap();
+        assert_eq!(ending, Ending::Complete { failed: BTreeSet::from([crashed.clone()]) });
+        // The first pair was void, and ran again.
+        assert_eq!((log(folder.path()).as_str(), firsts(&out)), ("ababba", vec![Side::A, Side::B]));
+        for (side, reason) in
+            [(Side::A, "left out, as it failed on the other side"), (Side::B, "its process ended early")]
+        {
+            let dir = out.join(side.name());
+            let manifest = read_manifest(&dir).unwrap();
+            let failures = read_rows_if_any::<FailureRow>(&dir, &manifest).unwrap().0;
+            assert!(failures.len() == 1 && failures[0].reason.starts_with(reason), "{failures:?}");
+            let samples = read_rows::<Sample>(&dir, &manifest).unwrap().0;
+            let blocks: BTreeSet<u32> = samples.iter().map(|row| row.block).collect();
+            assert!(samples.iter().all(|row| row.cell_id != crashed) && blocks == BTreeSet::from([0, 1]));
+            let partial = read_rows_if_any::<PartialSample>(&dir, &manifest).unwrap().0;
+            assert!(!partial.is_empty() && partial.iter().all(|row| row.0.block == 0), "of the void pair");
+        }
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_the_plan_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pairs = pairs(folder.path(), None);
+        pairs.programs[1].path = fake::program(folder.path(), "echo 'no such axis' >&2; exit 3");
+        let message = pairs.run(&folder.path().join("out"), Side::A, &Progress::new(12)).unwrap_err().to_string();
+        let parts = ["side b, ", "program.sh: block 0: its process ended early: exit status: 3: no such axis"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+}
