@@ -29,13 +29,20 @@ pub struct Effect {
 impl Effect {
     /// From log ratios, one a block. `None` without blocks.
     pub fn of_logs(logs: &[f64], confidence: f64) -> Option<Effect> {
-        Estimate::of(logs, confidence).map(|estimate| Effect {
+        Estimate::of(logs, confidence).map(Effect::from)
+    }
+}
+
+impl From<Estimate> for Effect {
+    /// Of a mean of log ratios.
+    fn from(estimate: Estimate) -> Effect {
+        Effect {
             n_blocks: estimate.n,
             ratio: estimate.mean.exp(),
             interval: estimate.interval.map(f64::exp),
             p: estimate.p,
             detectable: estimate.detectable.exp_m1(),
-        })
+        }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod holm;
 pub mod student;
 pub mod summary;
 pub mod verdict;
+pub mod welch;
 
 /// A closed interval; infinite ends say that the data do not bound it.
 #[derive(Clone, Copy, Debug, PartialEq)]

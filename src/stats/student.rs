@@ -37,24 +37,29 @@ impl Estimate {
         };
         let freedom = (n - 1) as f64;
         if n == 1 {
-            return Some(Estimate {
-                n,
-                mean,
-                interval: Interval { low: f64::NEG_INFINITY, high: f64::INFINITY },
-                p: 1.0,
-                detectable: f64::INFINITY,
-            });
+            return Some(Estimate::unbounded(n, mean));
         }
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         let error = (squares / freedom / n as f64).sqrt();
+        Some(Estimate::of_error(n, mean, error, freedom, confidence))
+    }
+
+    /// The estimate whose standard error `error` was found with `freedom` degrees of freedom.
+    pub(super) fn of_error(n: usize, mean: f64, error: f64, freedom: f64, confidence: f64) -> Estimate {
         let critical = t_quantile(1.0 - (1.0 - confidence) / 2.0, freedom);
-        Some(Estimate {
+        Estimate {
             n,
             mean,
             interval: Interval { low: mean - critical * error, high: mean + critical * error },
             p: two_sided(mean, error, freedom),
             detectable: (critical + t_quantile(POWER, freedom)) * error,
-        })
+        }
+    }
+
+    /// An estimate from too few values to say how far it may be off.
+    pub(super) fn unbounded(n: usize, mean: f64) -> Estimate {
+        let interval = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
+        Estimate { n, mean, interval, p: 1.0, detectable: f64::INFINITY }
     }
 }
 
