@@ -2,7 +2,7 @@
 //!
 //! Data flows one way: [`spec`] (TOML as written) → [`plan`] (checked, expanded to unique cells) →
 //! [`runner`] (processes, blocks, samples) → [`record`] (append-only rows) → [`stats`] (pure
-//! functions) → [`report`] (pure functions of rows). Beside it, [`doctor`] examines the machine.
+//! functions) → [`report`] and [`gate`] (pure functions of rows). Beside it, [`doctor`] examines the machine.
 
 #![deny(unsafe_code)]
 
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod digest;
 pub mod disassembly;
 pub mod doctor;
+pub mod gate;
 pub mod mixed;
 pub mod model;
 mod nearest;

@@ -15,7 +15,7 @@ use septet::plan::{
 use septet::record::manifest::MANIFEST_SCHEMA;
 use septet::record::row::SAMPLES_SCHEMA;
 use septet::record::{
-    CellFacts, CounterRow, CounterStatus, Manifest, Phase, Quality, RowWriter, Sample, write_manifest,
+    CellFacts, CounterRow, CounterStatus, FailureRow, Manifest, Phase, Quality, RowWriter, Sample, write_manifest,
 };
 
 pub const BLOCKS: u32 = 10;
@@ -70,14 +70,47 @@ struct Truth {
     bits: f64,
 }
 
+/// In what a run differs from the one of [`write_run`].
+pub struct Twist<'a> {
+    pub seed: u64,
+    /// Spread of the log of a time within a block.
+    pub noise: f64,
+    /// Cells whose times are multiplied.
+    pub times: &'a [(&'a str, f64)],
+    /// Cells that crashed in the last block.
+    pub failed: &'a [&'a str],
+    /// Cells without rows.
+    pub missing: &'a [&'a str],
+}
+
+impl Twist<'_> {
+    pub const NONE: Self = Self { seed: 20_261_012, noise: 0.01, times: &[], failed: &[], missing: &[] };
+}
+
 /// Writes a run into `dir` and returns its manifest.
 pub fn write_run(dir: &Path, quick: bool) -> Manifest {
+    write_twisted(dir, quick, &Twist::NONE)
+}
+
+/// Writes a run that differs from that of [`write_run`].
+pub fn write_twisted(dir: &Path, quick: bool, twist: &Twist<'_>) -> Manifest {
     let (manifest, truths) = manifest(quick);
     write_manifest(dir, &manifest).expect("a manifest");
     let mut samples = RowWriter::<Sample>::append(dir).expect("a new file");
-    let mut random = Pcg64::seed_from_u64(20_261_012);
+    let mut random = Pcg64::seed_from_u64(twist.seed);
     for block in 0..BLOCKS {
-        samples.write_block(&block_rows(block, &manifest, &truths, &mut random)).expect("a block");
+        let mut rows = block_rows(block, &manifest, &truths, twist, &mut random);
+        rows.retain(|row| !twist.missing.contains(&row.cell_id.as_str()));
+        samples.write_block(&rows).expect("a block");
+    }
+    if !twist.failed.is_empty() {
+        let failure = |cell: &&str| FailureRow {
+            cell_id: (*cell).to_owned(),
+            block: BLOCKS - 1,
+            reason: "its process ended early: signal: 11".into(),
+        };
+        let rows: Vec<FailureRow> = twist.failed.iter().map(failure).collect();
+        RowWriter::<FailureRow>::append(dir).expect("a new file").write_block(&rows).expect("failures");
     }
     let mut counters = RowWriter::<CounterRow>::append(dir).expect("a new file");
     let rows: Vec<CounterRow> = truths.iter().flat_map(counter_rows).collect();
@@ -247,20 +280,21 @@ fn facts(truth: &Truth) -> CellFacts {
 }
 
 /// Every cell in every block; the whole block shares one drift, as on a shared host.
-fn block_rows(block: u32, manifest: &Manifest, truths: &[Truth], random: &mut Pcg64) -> Vec<Sample> {
+fn block_rows(block: u32, manifest: &Manifest, truths: &[Truth], twist: &Twist<'_>, random: &mut Pcg64) -> Vec<Sample> {
     let drift = if block.is_multiple_of(3) { 1.2 } else { 1.0 };
     let best: f64 = LADDER.iter().map(|step| step.speedup).product();
     let roof = 60.0 / drift;
     let mut rows = Vec::new();
     for (order, truth) in (0..).zip(truths) {
         let workload = manifest.plan.workloads.iter().find(|w| w.name == truth.cell.workload).expect("a workload");
+        let twisted = twist.times.iter().find(|(cell, _)| *cell == truth.cell.id).map_or(1.0, |(_, factor)| *factor);
         let fastest = WEIGHTS as f64 * 3.625 / 8.0 / (BEST_SHARE * 60.0);
         for repetition in 0..=REPETITIONS {
             let phase = if repetition == 0 { Phase::Warmup } else { Phase::Measure };
             // A cold start that would spoil every estimate if warm-up rows counted.
             let cold = if phase == Phase::Warmup { 10.0 } else { 1.0 };
-            let kernel = cold * fastest * best / truth.speed * drift * (0.01 * gaussian(random)).exp();
-            let token = kernel * 1.2 * (0.003 * gaussian(random)).exp();
+            let kernel = cold * fastest * best / truth.speed * drift * (twist.noise * gaussian(random)).exp() * twisted;
+            let token = kernel * 1.2 * (0.3 * twist.noise * gaussian(random)).exp();
             for (&metric, value) in workload.metrics().iter().zip([token, kernel, token, token * 1.1]) {
                 rows.push(Sample {
                     block,
