@@ -22,6 +22,7 @@ pub mod plan;
 pub mod pool;
 pub mod record;
 pub mod report;
+pub mod revision;
 pub mod runner;
 pub mod spec;
 pub mod stats;

@@ -9,8 +9,10 @@ use crate::runner::stop::INTERRUPTED;
 pub enum Exit {
     /// All that was asked for was done, and nothing is wrong.
     Pass = 0,
-    /// A kernel is wrong.
+    /// A kernel is wrong, or something became slower.
     Regression = 1,
+    /// The measurement does not decide.
+    Inconclusive = 2,
     /// The command line, a file or a selection cannot be used.
     BadInput = 3,
     /// Some of the work failed; the rest was done and kept.

@@ -12,6 +12,7 @@ mod block;
 mod check;
 mod doctor;
 mod exit;
+mod gate;
 mod generate;
 mod list;
 mod output;
@@ -37,6 +38,7 @@ enum Command {
     Block(block::Args),
     Check(check::Args),
     Doctor(doctor::Args),
+    Gate(gate::Args),
     Generate(generate::Args),
     List(list::Args),
     Report(report::Args),
@@ -51,6 +53,7 @@ impl Command {
             Self::Block(args) => block::run(&args),
             Self::Check(args) => check::run(&args),
             Self::Doctor(args) => doctor::run(&args),
+            Self::Gate(args) => gate::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
             Self::Report(args) => report::run(&args),

@@ -48,17 +48,7 @@ pub struct Args {
 
 /// Measures, then derives everything from what was measured.
 pub fn run(args: &Args) -> Result<Exit> {
-    let selection = args.select.selection()?;
-    let spec = Spec::read(&args.spec).map_err(RunError::from)?;
-    let presets: Vec<(&str, usize)> = PRESETS.iter().map(|preset| (preset.name, preset.weights())).collect();
-    let options = Options {
-        quick: args.quick,
-        keep: &|arm: &Arm| selection.keeps(arm),
-        cores: machine::cores(),
-        copies: &copies,
-        presets: &presets,
-    };
-    let plan = expand(&spec, &options).map_err(RunError::from)?;
+    let (spec, plan) = plan_of(&args.spec, args.quick, &args.select)?;
     let run_id = run_id(&plan);
     let cells = plan.cells.len();
     let progress = Progress::new(plan.protocol.blocks as u64 * plan.cells.len() as u64);
@@ -67,8 +57,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         None => {
             let dir = args.out.clone().unwrap_or_else(|| Path::new("results").join(&plan.experiment).join(&run_id));
             note(&format!("{}: {} cells in {} blocks", plan.experiment, plan.cells.len(), plan.protocol.blocks));
-            for threads in plan.thread_counts().into_iter().filter(|&threads| threads > options.cores) {
-                let cores = options.cores;
+            let cores = machine::cores();
+            for threads in plan.thread_counts().into_iter().filter(|&threads| threads > cores) {
                 note(&format!(
                     "{threads} threads share {cores} CPUs, bound to none: their times are those of the scheduler, too; \
                      `threads = \"all\"` is one for each CPU"
@@ -104,6 +94,25 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
 }
 
+/// The experiment in `path` and its plan on this machine.
+///
+/// # Errors
+/// A selection or a file that makes no sense.
+pub(super) fn plan_of(path: &Path, quick: bool, select: &SelectArgs) -> Result<(Spec, Plan)> {
+    let selection = select.selection()?;
+    let spec = Spec::read(path).map_err(RunError::from)?;
+    let presets: Vec<(&str, usize)> = PRESETS.iter().map(|preset| (preset.name, preset.weights())).collect();
+    let options = Options {
+        quick,
+        keep: &|arm: &Arm| selection.keeps(arm),
+        cores: machine::cores(),
+        copies: &copies,
+        presets: &presets,
+    };
+    let plan = expand(&spec, &options).map_err(RunError::from)?;
+    Ok((spec, plan))
+}
+
 /// A path as one word of a shell's command line.
 fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
@@ -112,7 +121,7 @@ fn shell_word(path: &Path) -> String {
 }
 
 /// When the run began, and what it measures.
-fn run_id(plan: &Plan) -> String {
+pub(super) fn run_id(plan: &Plan) -> String {
     let plan = serde_json::to_string(plan).unwrap_or_default();
     format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%SZ"), &sha256([plan.as_bytes()])[..8])
 }
