@@ -10,6 +10,7 @@ pub mod affinity;
 pub mod arm;
 pub mod axis;
 pub mod cli;
+pub mod counters;
 pub mod digest;
 pub mod disassembly;
 pub mod doctor;

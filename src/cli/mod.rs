@@ -15,6 +15,7 @@ mod exit;
 mod generate;
 mod list;
 mod output;
+mod product;
 mod report;
 mod run;
 mod select;
@@ -39,6 +40,8 @@ enum Command {
     Doctor(doctor::Args),
     Generate(generate::Args),
     List(list::Args),
+    #[command(hide = true)]
+    Product(product::Args),
     Report(report::Args),
     Run(run::Args),
     Sensitivity(sensitivity::Args),
@@ -53,6 +56,7 @@ impl Command {
             Self::Doctor(args) => doctor::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
+            Self::Product(args) => product::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Sensitivity(args) => sensitivity::run(&args),

@@ -11,7 +11,8 @@ use septet_kernels::{Isa, Level};
 use toml::Spanned;
 
 use super::{
-    Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload, thread_counts,
+    Cell, Combination, Contrast, CounterSource, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload,
+    thread_counts,
 };
 use crate::{
     arm::{Arm, AssignError, WIDEST},
@@ -102,7 +103,21 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
         cells,
         infeasible,
         designs,
+        counters: counter_sources(spec)?,
     })
+}
+
+/// The sources of counters that the file names, each once.
+fn counter_sources(spec: &Spec) -> Result<Option<Vec<CounterSource>>, SpecError> {
+    let Some(counters) = &spec.file.counters else { return Ok(None) };
+    let mut sources = Vec::new();
+    for source in &counters.sources {
+        if sources.contains(source.get_ref()) {
+            return Err(spec.error(source.span(), "this source of counters is named twice", None));
+        }
+        sources.push(*source.get_ref());
+    }
+    Ok(Some(sources))
 }
 
 fn check_header(spec: &Spec) -> Result<(), SpecError> {

@@ -40,6 +40,9 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     pub infeasible: Vec<Infeasible>,
     pub designs: Vec<Design>,
+    /// Where counters come from, if the experiment says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Vec<CounterSource>>,
 }
 
 impl Plan {
@@ -65,6 +68,35 @@ impl Plan {
     /// Instruction sets of its cells.
     pub fn isas(&self) -> BTreeSet<&str> {
         self.cells.iter().filter_map(|cell| cell.factors.get(Isa::AXIS)).map(String::as_str).collect()
+    }
+}
+
+/// Where counters of cells come from, in a pass of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterSource {
+    /// What the compiled inner loops contain.
+    Disassembly,
+    /// What the PMU counts on the workload itself.
+    Hardware,
+    /// What valgrind simulates of one product.
+    Callgrind,
+    /// What one product executes, an instruction at a time.
+    SingleStep,
+}
+
+impl CounterSource {
+    /// Every source, in the order of `counters.csv`.
+    pub const ALL: [Self; 4] = [Self::Disassembly, Self::Hardware, Self::Callgrind, Self::SingleStep];
+
+    /// The value of the column `source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disassembly => "disassembly",
+            Self::Hardware => "perf_event",
+            Self::Callgrind => "callgrind",
+            Self::SingleStep => "single_step",
+        }
     }
 }
 

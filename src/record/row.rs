@@ -161,9 +161,10 @@ pub struct CounterRow {
     pub value: Option<f64>,
     pub unit: String,
     pub status: CounterStatus,
-    /// `perf_event`, `disassembly`, …
+    /// `disassembly`, `perf_event`, `callgrind` or `single_step`.
     pub source: String,
-    /// Why there is no value and what would give one; empty otherwise.
+    /// Why there is no value and what would give one. Of a value, how it came about where the source
+    /// leaves that open: its settings, and behind a semicolon the kernel that ran.
     pub reason: String,
 }
 

@@ -4,14 +4,13 @@
 //! [`block`] and follows it (`child`), appends what finished blocks report, and can be interrupted
 //! ([`stop`]) and resumed (`resume`). A block measures what the machine can do at best ([`ceilings`]), sets
 //! up each workload once ([`stage`]) and runs every cell on it, with the read bandwidth ([`roof`])
-//! and the [`evidence`] of the operating system beside each sample. [`counters`] are a pass of
+//! and the [`evidence`] of the operating system beside each sample. [`crate::counters`] are a pass of
 //! their own. Nothing here computes a statistic.
 
 pub mod block;
 mod bracket;
 pub mod ceilings;
 mod child;
-pub mod counters;
 pub mod evidence;
 pub mod machine;
 pub mod preflight;

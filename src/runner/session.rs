@@ -9,13 +9,13 @@ use std::{
 use super::{
     RunError,
     child::{Attempt, Attempted},
-    counters, machine, preflight,
+    machine, preflight,
     progress::Progress,
     resume, stage,
     stop::Stop,
 };
 use crate::{
-    affinity,
+    affinity, counters,
     plan::{Cell, Plan, Residency},
     record::{
         CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, WeightsRow,
@@ -104,7 +104,8 @@ impl Session {
             plan,
         };
         progress.doing("reading counters");
-        RowWriter::<CounterRow>::append(dir)?.write_block(&counters::run(&manifest.plan)?)?;
+        RowWriter::<CounterRow>::append(dir)?
+            .write_block(&counters::run(&manifest.plan, &|what| progress.doing(what))?)?;
         let mut session = Self {
             dir: dir.to_owned(),
             manifest,

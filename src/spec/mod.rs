@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::Residency;
+use crate::plan::{CounterSource, Residency};
 
 pub mod error;
 
@@ -47,6 +47,15 @@ pub struct SpecFile {
     /// Named arms: the levels in which each differs from the published baseline.
     pub arm: BTreeMap<String, Assignments>,
     pub design: Spanned<Vec<DesignSpec>>,
+    /// Counters; what takes no time when absent.
+    pub counters: Option<CountersSpec>,
+}
+
+/// What the pass of counters asks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountersSpec {
+    pub sources: Vec<Spanned<CounterSource>>,
 }
 
 /// Levels by axis, each with its place.

@@ -147,6 +147,7 @@ fn manifest() -> Manifest {
         workloads: workloads(),
         infeasible: Vec::new(),
         designs: vec![design],
+        counters: None,
         cells: cells.clone(),
     };
     Manifest {

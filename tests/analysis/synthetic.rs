@@ -117,6 +117,7 @@ fn manifest(quick: bool) -> (Manifest, Vec<Truth>) {
             reason: "`branch` is scalar only".into(),
         }],
         designs: designs.to_vec(),
+        counters: None,
     };
     let environment = [("cpu", "Synthetic CPU @ 1 GHz"), ("memory", "8 GiB"), ("governor", "not exposed")];
     let manifest = Manifest {
