@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod blocks;
 pub mod ceilings;
+pub mod counters;
 pub mod derived;
 pub mod error;
 pub mod figure;
