@@ -424,6 +424,30 @@ fn kernels_in_a_cache_have_an_issue_bound() {
     assert!(markdown(&without, "roofline").contains("| 0.500 [0.500, 0.500] | measured | – | – |"));
 }
 
+/// Peaks around the repetitions count, not the one that the block began with, where there are both.
+#[test]
+fn shares_of_a_peak_are_those_of_the_bracket() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let manifest = write_run(dir.path());
+    let (mut samples, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    let (ceilings, _) = read_rows::<CeilingRow>(dir.path(), &manifest).expect("ceilings");
+    let shares = |samples: &[Sample]| -> BTreeMap<String, f64> {
+        let analysis = Analysis::new(manifest.clone(), samples, Vec::new(), &ceilings, &[], &[]).expect("an analysis");
+        let of_peak = analysis.standings.into_iter().filter_map(|s| Some((s.cell_id, s.bound?)));
+        of_peak.filter(|(_, bound)| bound.is_peak).map(|(id, bound)| (id, bound.share.0)).collect()
+    };
+    let before = shares(&samples);
+    assert!(!before.is_empty());
+    for sample in &mut samples {
+        // A fifth below the peak of the block, as the mean of two ends.
+        let peak = PEAK / 2.0 * pace(sample.block).1 / 1.25;
+        (sample.peak_before, sample.peak_after) = (Some(0.5 * peak), Some(1.5 * peak));
+    }
+    for (id, share) in shares(&samples) {
+        assert!((share - 1.25 * before[&id]).abs() < 1e-9, "{id}: {share} after {}", before[&id]);
+    }
+}
+
 /// Four workloads take two pages; each counts what it shows, in the words of products.
 #[test]
 fn messages_of_pages_count_their_own_panels() {
