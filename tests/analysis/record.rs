@@ -236,7 +236,7 @@ fn errors_in_weights_name_the_place() {
         error(&form, &form.replace(level("layout"), "planes")),
         error("0,0,", "0,99,"),
         error("pack_ns", "pack"),
-        error("77\n", "77\n0,0,"),
+        error("77\n", "77\n0,0,\n"),
         message(
             dir.path(),
             &read(&(good.clone() + good.lines().nth(1).expect("a row") + "\n")).expect_err("a row twice"),
