@@ -709,7 +709,7 @@ fn a_small_calibration_is_written_and_reported() {
     let output = bench(&["calibrate", "--out", "out", "--blocks", "16", "--window", "2"]);
     let err = stderr(&output);
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"out\n"[..]), "{err}");
-    assert!(err.contains("16 blocks of about ") && err.contains(" hours"), "{err}");
+    assert!(err.contains("16 blocks of about ") && err.contains(" minutes"), "{err}");
     let out = folder.path().join("out");
     let rows = fs::read_to_string(out.join("calibration.csv")).unwrap();
     let cores = std::thread::available_parallelism().unwrap().get();

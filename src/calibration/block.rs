@@ -116,8 +116,8 @@ impl Block<'_> {
             order: place.position as u32,
             arm: self.settings.arms[place.index].name.clone(),
             loaded: place.loaded,
-            spin_ns,
-            warmup_ns: mean_product(warmup),
+            spin_ns: tenths(spin_ns),
+            warmup_ns: tenths(mean_product(warmup)),
             ns: CalibrationRow::joined(&times),
             flagged: flagged.count() as u32,
             voluntary_switches: sum(|r| r.evidence.voluntary_switches),
@@ -141,6 +141,11 @@ struct Place {
 
 fn mean_product(repetition: &Repetition) -> f64 {
     repetition.token_ns.iter().sum::<u64>() as f64 / repetition.token_ns.len().max(1) as f64
+}
+
+/// To a tenth of a nanosecond, as the times of repetitions are written.
+fn tenths(ns: f64) -> f64 {
+    (10.0 * ns).round() / 10.0
 }
 
 fn median_product(repetition: &Repetition) -> f64 {

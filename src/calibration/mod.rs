@@ -45,7 +45,7 @@ const COLS: usize = 4096;
 
 /// Timed repetitions of an arm in a block, and products of each.
 const REPETITIONS: u32 = 4;
-const PRODUCTS: u32 = 12;
+const PRODUCTS: u32 = 32;
 
 /// Windows of consecutive blocks of one phase. Windows of half and of twice the size nest in it.
 const CHUNK_WINDOWS: u32 = 2;

@@ -82,9 +82,10 @@ pub fn run(args: &Args) -> Result<Exit> {
 /// How long it will take, and what of it fresh processes cost.
 fn outlook(settings: &Settings, pilot: Pilot, done: u32) -> String {
     let left = settings.blocks - done;
-    let hours = f64::from(left) * pilot.block_seconds / 3600.0;
+    let minutes = f64::from(left) * pilot.block_seconds / 60.0;
+    let time = if minutes < 60.0 { format!("{minutes:.0} minutes") } else { format!("{:.1} hours", minutes / 60.0) };
     format!(
-        "{left} blocks of about {:.2} s, {:.2} s of each for a fresh process and its weights: about {hours:.1} hours",
+        "{left} blocks of about {:.2} s, {:.2} s of each for a fresh process and its weights: about {time}",
         pilot.block_seconds, pilot.setup_seconds
     )
 }
@@ -100,10 +101,8 @@ mod tests {
         let size = Size { blocks: 4000, window: 20, cores: 2 };
         let settings = Settings::new(size, String::new(), BTreeMap::new());
         let pilot = Pilot { block_seconds: 0.9, setup_seconds: 0.1 };
-        let text = outlook(&settings, pilot, 2000);
-        assert_eq!(
-            text,
-            "2000 blocks of about 0.90 s, 0.10 s of each for a fresh process and its weights: about 0.5 hours"
-        );
+        let blocks = "blocks of about 0.90 s, 0.10 s of each for a fresh process and its weights";
+        assert_eq!(outlook(&settings, pilot, 0), format!("4000 {blocks}: about 1.0 hours"));
+        assert_eq!(outlook(&settings, pilot, 2000), format!("2000 {blocks}: about 30 minutes"));
     }
 }

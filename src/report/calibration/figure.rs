@@ -14,11 +14,16 @@ use crate::report::text;
 use crate::stats::verdict::Verdict;
 
 /// Windows of half the size, of the size, and of twice the size.
-const SERIES: [Series; 3] = [
+static SERIES: [Series; 3] = [
     Series { name: "half a window", color: BLUE, shape: Shape::Triangle, lane: -1.0 },
     Series { name: "a window", color: VERMILLION, shape: Shape::Disc, lane: 0.0 },
     Series { name: "two windows", color: GREEN, shape: Shape::Square, lane: 1.0 },
 ];
+
+/// The series of these sizes; the smallest has none where it is too small to have a spread.
+fn series(sizes: &[usize]) -> &'static [Series] {
+    &SERIES[SERIES.len() - sizes.len()..]
+}
 
 /// One chart for each number of threads, with the phases side by side.
 pub fn charts(calibration: &Calibration) -> Vec<Chart> {
@@ -40,11 +45,10 @@ fn chart(calibration: &Calibration, threads: usize) -> IntervalChart {
     };
     let sizes = sizes(settings);
     let named = |stratum: &&Stratum| format!("{}, {} blocks", stratum.phase.name(), stratum.blocks);
+    let named_sizes = series(&sizes).iter().zip(&sizes).map(|(series, size)| format!("{}: {size} blocks", series.name));
     let mut notes = vec![format!(
-        "A window is {} consecutive blocks of one phase. Line: 80%. {}: windows of {}.",
-        settings.window,
-        SERIES.map(|series| series.name).join(", "),
-        sizes.iter().map(|size| format!("{size} blocks")).collect::<Vec<_>>().join(", "),
+        "Blocks of a window are consecutive and of one phase ({}). Line: 80%.",
+        named_sizes.collect::<Vec<_>>().join(", "),
     )];
     notes.extend(tables::common(calibration));
     IntervalChart {
@@ -56,7 +60,7 @@ fn chart(calibration: &Calibration, threads: usize) -> IntervalChart {
         scale: Scale::Shares,
         panels: strata.iter().map(named).collect(),
         rows: known.map(row).collect(),
-        legend: SERIES.to_vec(),
+        legend: series(&sizes).to_vec(),
         notes,
     }
 }
@@ -67,7 +71,11 @@ fn message(calibration: &Calibration, strata: &[&Stratum]) -> String {
     let found = |phase: Phase| {
         let stratum = strata.iter().find(|stratum| stratum.phase == phase)?;
         Some(match stratum.smallest_found(window) {
-            Some(slowdown) => format!("{}: {} is found in 80% of the windows.", phase.name(), text::percent(slowdown)),
+            Some(slowdown) => format!(
+                "{}: {} and more is found in 80% of the windows of {window} blocks.",
+                phase.name(),
+                text::percent(slowdown)
+            ),
             None => format!("{}: no injected slow-down is found in 80% of the windows.", phase.name()),
         })
     };
@@ -78,15 +86,13 @@ fn cell(calibration: &Calibration, stratum: &Stratum, name: &str) -> PanelCell {
     let arm = stratum.arms.iter().find(|arm| arm.name == name);
     let marks = |arm: &ArmRates| -> Vec<Mark> {
         let places = sizes(&calibration.settings);
-        // The series of a size, also where the smallest is too small to have a spread.
-        let series = SERIES.iter().skip(SERIES.len() - places.len());
         let mark = |(rates, series): (&super::rates::WindowRates, &Series)| {
             let found = if arm.name == AGAIN { rates.differences() } else { rates.regressions };
             let (value, interval) = share(found, rates.windows, calibration.settings.confidence)?;
             let text = format!("{:.0}% [{:.0}, {:.0}]", 100.0 * value, 100.0 * interval.low, 100.0 * interval.high);
             Some(Mark { series: *series, value, interval: Some(interval), text })
         };
-        arm.windows.iter().zip(series).filter_map(mark).collect()
+        arm.windows.iter().zip(series(&places)).filter_map(mark).collect()
     };
     let marks = arm.map(marks).unwrap_or_default();
     let missing = if marks.is_empty() { "no whole window".to_owned() } else { String::new() };
