@@ -20,11 +20,19 @@ use crate::{
     nearest::nearest,
     plan::{Residency, Source},
     pool::MAX_THREADS,
-    spec::{Assignments, DesignSpec, MatrixSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
+    spec::{
+        Assignments, Blocks, DesignSpec, MatrixSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec,
+    },
 };
 
 /// Fewest blocks of a run that may be cited.
 pub const MIN_BLOCKS: u32 = 10;
+
+/// Most blocks, exclusive.
+const MAX_BLOCKS: u32 = 1001;
+
+/// The number of blocks that a pilot chooses.
+pub const PILOT: &str = "pilot";
 
 /// Longest side of a matrix, exclusive; integer sums are exact up to K = 65,536.
 const MAX_SIDE: usize = 65_537;
@@ -73,7 +81,7 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
         return Err(spec.error(file.workload.span(), "an experiment needs a workload", None));
     }
     check_unique(spec, file.design.get_ref().iter().map(|d| &d.name), "design")?;
-    let blocks = if options.quick { &file.protocol.quick_blocks } else { &file.protocol.blocks };
+    let blocks = if options.quick { *file.protocol.quick_blocks.get_ref() } else { most_blocks(spec)? };
     let mut expansion = Expansion { spec, options, workloads: &workloads, cells: Vec::new(), infeasible: Vec::new() };
     // An arm that no design uses yet has no mistakes either.
     for levels in file.arm.values() {
@@ -92,11 +100,12 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
         hypothesis: file.hypothesis.clone(),
         refuted_by: file.refuted_by.clone(),
         protocol: Protocol {
-            blocks: *blocks.get_ref(),
+            blocks,
             seed: file.protocol.seed,
             margin: *file.protocol.margin.get_ref(),
             confidence: *file.protocol.confidence.get_ref(),
             quick: options.quick,
+            chosen: None,
         },
         workloads: workloads.into_iter().map(|(_, workload)| workload).collect(),
         cells,
@@ -117,11 +126,34 @@ fn check_header(spec: &Spec) -> Result<(), SpecError> {
         check_name(spec, name)?;
     }
     let protocol = &file.protocol;
-    check_range(spec, &protocol.blocks, MIN_BLOCKS..1001, "blocks")?;
-    check_range(spec, &protocol.quick_blocks, 2..1001, "quick_blocks")?;
+    most_blocks(spec)?;
+    check_range(spec, &protocol.quick_blocks, 2..MAX_BLOCKS, "quick_blocks")?;
     check_range(spec, &protocol.margin, 1e-4..0.5, "margin")?;
     check_range(spec, &protocol.confidence, 0.5..0.9999, "confidence")?;
     Ok(())
+}
+
+/// The planned number of blocks, or the most that a pilot may choose.
+fn most_blocks(spec: &Spec) -> Result<u32, SpecError> {
+    let protocol = &spec.file.protocol;
+    if let Some(most) = &protocol.max_blocks {
+        check_range(spec, most, MIN_BLOCKS..MAX_BLOCKS, "max_blocks")?;
+    }
+    match (protocol.blocks.get_ref(), &protocol.max_blocks) {
+        (Blocks::Count(blocks), _) if (MIN_BLOCKS..MAX_BLOCKS).contains(blocks) => Ok(*blocks),
+        (Blocks::Word(word), Some(most)) if word == PILOT => Ok(*most.get_ref()),
+        (Blocks::Word(word), None) if word == PILOT => {
+            let message = "a pilot chooses the number of blocks, and nothing says how many it may choose";
+            let help = format!("add `max_blocks`, at least {MIN_BLOCKS}");
+            Err(spec.error(protocol.blocks.span(), message, help))
+        }
+        _ => {
+            let found = &spec.text[protocol.blocks.span()];
+            let message =
+                format!("blocks is {found}; valid: at least {MIN_BLOCKS} and below {MAX_BLOCKS}, or \"pilot\"");
+            Err(spec.error(protocol.blocks.span(), message, None))
+        }
+    }
 }
 
 /// Names become parts of paths and columns.

@@ -82,6 +82,9 @@ pub struct Protocol {
     pub confidence: f64,
     /// A shortened run: good for a look, never for a citation.
     pub quick: bool,
+    /// Why there are so many blocks, where a pilot chose them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
 }
 
 /// Where the weights of a workload live while it runs.

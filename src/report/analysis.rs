@@ -49,6 +49,10 @@ pub struct Analysis {
     pub scalings: Vec<Scaling>,
     /// Cells beside kernels of other projects, in the order of the plan.
     pub rivals: Vec<AgainstRival>,
+    /// What a calibration of the machine class of this run found, in a sentence.
+    pub calibration: Option<String>,
+    /// Tries at blocks that were disturbed and run again.
+    pub requeued: usize,
 }
 
 /// One cell with its metrics.
@@ -251,6 +255,8 @@ impl Analysis {
             combinations,
             scalings,
             rivals,
+            calibration: None,
+            requeued: 0,
             manifest,
         })
     }

@@ -118,7 +118,8 @@ mod tests {
         assert_eq!([0.95, 0.07, 0.955].map(percent), ["95%", "7%", "95.5%"]);
         assert_eq!([0.0, 0.0123].map(p_value), ["<0.001", "0.012"]);
         let unbounded = Interval { low: 0.0, high: f64::INFINITY };
-        let single = Effect { n_blocks: 1, ratio: 1.5, interval: unbounded, p: 1.0, detectable: f64::INFINITY };
+        let (spread, detectable) = (f64::INFINITY, f64::INFINITY);
+        let single = Effect { n_blocks: 1, ratio: 1.5, interval: unbounded, p: 1.0, spread, detectable };
         assert_eq!((effect(&single), two_decimals(single.detectable)), ("1.500 [–]".to_owned(), "–".to_owned()));
     }
 

@@ -56,7 +56,9 @@ pub type Assignments = BTreeMap<Spanned<String>, Spanned<String>>;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProtocolSpec {
-    pub blocks: Spanned<u32>,
+    pub blocks: Spanned<Blocks>,
+    /// Most blocks that a pilot may choose; needed where `blocks` is `"pilot"`.
+    pub max_blocks: Option<Spanned<u32>>,
     /// Blocks of a `--quick` run.
     pub quick_blocks: Spanned<u32>,
     pub seed: u64,
@@ -110,6 +112,15 @@ pub struct MatrixSpec {
 pub enum Threads {
     Count(usize),
     /// `"all"` or `"each"`.
+    Word(String),
+}
+
+/// A number of blocks, or one that a pilot chooses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected a number of blocks, or \"pilot\"")]
+pub enum Blocks {
+    Count(u32),
+    /// `"pilot"`.
     Word(String),
 }
 

@@ -6,6 +6,7 @@
 //! Benchmarking in Reasonable Time", ISMM 2013). Differences are natural logarithms of ratios
 //! until they are printed, so that a speed-up and its inverse are equally far from no effect.
 
+pub mod binomial;
 pub mod combination;
 pub mod contrast;
 pub mod holm;

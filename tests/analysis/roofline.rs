@@ -143,7 +143,7 @@ fn manifest() -> Manifest {
         question: "?".into(),
         hypothesis: "?".into(),
         refuted_by: "?".into(),
-        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick: false },
+        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick: false, chosen: None },
         workloads: workloads(),
         infeasible: Vec::new(),
         designs: vec![design],

@@ -107,7 +107,7 @@ fn manifest(quick: bool) -> (Manifest, Vec<Truth>) {
         question: "Are injected effects recovered?".into(),
         hypothesis: "Within their intervals.".into(),
         refuted_by: "An interval that misses its effect.".into(),
-        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick },
+        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick, chosen: None },
         workloads,
         cells: truths.iter().map(|truth| truth.cell.clone()).collect(),
         infeasible: vec![Infeasible {

@@ -14,7 +14,7 @@ mod labels;
 mod ladder;
 mod layout;
 mod lettering;
-mod palette;
+pub mod palette;
 mod plot;
 mod roofline;
 
@@ -26,7 +26,8 @@ use super::analysis::Analysis;
 use super::error::ReportError;
 use super::grid::Grid;
 use crate::plan::{Contrast, Design, Workload};
-pub use chart::IntervalChart;
+pub use axis::Scale;
+pub use chart::{IntervalChart, Mark, PanelCell, Row, Series, Shape};
 pub use plot::Plot;
 
 /// A kind of figure. To add one: write its file, and one line in [`FIGURES`].
