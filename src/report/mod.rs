@@ -4,11 +4,13 @@
 //! `counters.csv` and `failures.csv`: no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
 //! bytes.
 
+pub mod amdahl;
 pub mod analysis;
 pub mod blocks;
 pub mod ceilings;
 pub mod derived;
 pub mod error;
+pub mod factorial;
 pub mod figure;
 pub mod grid;
 pub mod metric;
@@ -79,6 +81,9 @@ impl Report {
         let mut writer = Writer { dir, files: Vec::new() };
         writer.write("cells.csv", &derived::cells_csv(analysis)?)?;
         writer.write("contrasts.csv", &derived::contrasts_csv(analysis)?)?;
+        if !analysis.factorials.is_empty() {
+            writer.write("effects.csv", &derived::effects_csv(analysis)?)?;
+        }
         let origin = format!("{}, run {}", analysis.manifest.plan.experiment, analysis.manifest.run_id);
         // A table that the experiment has nothing to show in is not written.
         let tables = TABLES.iter().map(|table| (table.name(), table.build(analysis)));
