@@ -7,8 +7,9 @@ use crate::plan::{Design, DesignKind, Workload};
 use crate::report::analysis::Analysis;
 use crate::report::factorial::FactorialResult;
 use crate::report::metric::TOKEN_TIME;
-use crate::report::table::effects::{together, verdict};
+use crate::report::table::effects::verdict;
 use crate::report::table::notes;
+use crate::report::text;
 use crate::stats::contrast::Effect;
 use crate::stats::factorial::{FactorialEffects, terms};
 use crate::stats::verdict::Verdict;
@@ -48,7 +49,9 @@ fn chart(analysis: &Analysis, design: &Design, workloads: &[Workload]) -> Interv
             row(factorial.label(1 << at, ""), &|effects| mark(CONTRIBUTION, &effects.contributions[at].effect))
         }));
         rows.push(row(TOTAL.name.to_owned(), &|effects| mark(TOTAL, &effects.total)));
-        rows.push(Row::Heading("Interactions: what each gains where the other is on".to_owned()));
+        rows.push(Row::Heading(
+            "Interactions: how much more each is worth where the other is on, than on average".to_owned(),
+        ));
         let pairs = terms(count).into_iter().enumerate().skip(count);
         rows.extend(pairs.map(|(at, term)| {
             row(factorial.label(term, " × "), &|effects| {
@@ -102,16 +105,15 @@ fn message(analysis: &Analysis, results: &[Option<&FactorialResult>]) -> String 
     let effects = results.iter().flatten().filter_map(|result| result.effects());
     let interactions = effects.flat_map(|effects| &effects.terms).filter(|(term, _)| !term.is_power_of_two());
     let verdicts: Vec<Verdict> = interactions.map(|(_, joint)| verdict(analysis, joint)).collect();
-    let count = |wanted: Verdict| {
-        let found = verdicts.iter().filter(|verdict| **verdict == wanted).count();
-        format!("{found} {}", together(wanted))
-    };
+    let count = |wanted: Verdict| verdicts.iter().filter(|verdict| **verdict == wanted).count();
     format!(
-        "{}, pairs of factors: {}, {}, {}, {}.",
+        "{}, pairs of factors: {} worth more together, {} worth less together, {} without interaction within {}, {} \
+         inconclusive.",
         analysis.whole().sentence,
         count(Verdict::Improvement),
         count(Verdict::Regression),
         count(Verdict::Equivalent),
+        text::percent(analysis.manifest.plan.protocol.margin),
         count(Verdict::Inconclusive),
     )
 }

@@ -86,7 +86,7 @@ pub fn verdict(analysis: &Analysis, joint: &Joint) -> Verdict {
 }
 
 /// What a verdict on an interaction says about two factors.
-pub fn together(verdict: Verdict) -> &'static str {
+fn together(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Improvement => "worth more together",
         Verdict::Regression => "worth less together",
