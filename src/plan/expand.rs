@@ -5,6 +5,8 @@
 //! [`Plan::infeasible`] with the reason. Everything else that does not make sense is an error at
 //! its place in the file.
 
+mod factorial;
+
 use std::{collections::BTreeSet, ops::Range};
 
 use septet_kernels::{Isa, Level};
@@ -343,11 +345,16 @@ impl Expansion<'_> {
             return Err(self.spec.error(design.name.span(), message, None));
         }
         let workloads = self.workloads_of(design)?;
-        let pairs = self.pairs(design.kind, from, steps)?;
+        let pairs = match design.kind {
+            DesignKind::Factorial => self.all_on(design, from, steps)?,
+            kind => self.pairs(kind, from, steps)?,
+        };
         let singles = match &design.combination {
-            Some(_) if design.kind == DesignKind::Cumulative => self.singles(from, steps)?,
+            Some(_) if matches!(design.kind, DesignKind::Cumulative | DesignKind::Factorial) => {
+                self.singles(from, steps)?
+            }
             Some(_) => {
-                let message = "only a cumulative design has a combination to predict";
+                let message = "only a cumulative or a factorial design has a combination to predict";
                 return Err(self.spec.error(design.name.span(), message, None));
             }
             None => Vec::new(),
@@ -355,7 +362,16 @@ impl Expansion<'_> {
         let name = design.name.get_ref();
         let mut contrasts = Vec::new();
         let mut combinations = Vec::new();
+        let mut factorials = Vec::new();
         for workload in workloads {
+            if design.kind == DesignKind::Factorial {
+                let factorial = self.factorial(name, workload, from, steps)?;
+                let complete = factorial.is_complete();
+                factorials.push(factorial);
+                if !complete {
+                    continue;
+                }
+            }
             for pair in &pairs {
                 contrasts.extend(self.contrast(name, workload, design.kind, pair));
             }
@@ -371,7 +387,8 @@ impl Expansion<'_> {
                 }
             }
         }
-        Ok(Design { name: name.clone(), title: design.title.clone(), kind: design.kind, contrasts, combinations })
+        let (name, title) = (name.clone(), design.title.clone());
+        Ok(Design { name, title, kind: design.kind, contrasts, combinations, factorials })
     }
 
     /// The arms that each step of a design compares.
@@ -431,26 +448,10 @@ impl Expansion<'_> {
     /// The contrast of a pair on a workload, with its cells; nothing, and a note, if it cannot be.
     fn contrast(&mut self, design: &str, workload: &Workload, kind: DesignKind, pair: &Pair) -> Option<Contrast> {
         let unchanged = kind != DesignKind::Null && pair.arm == pair.reference;
-        let impossible = unchanged
-            .then(|| format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best()))
-            .or_else(|| pair.arm.infeasible())
-            .or_else(|| pair.reference.infeasible())
-            .or_else(|| workload.infeasible(&pair.arm))
-            .or_else(|| workload.infeasible(&pair.reference));
-        let left_out = || {
-            let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
-            (!kept).then(|| "left out by the selection on the command line".to_owned())
-        };
-        if let Some(reason) = impossible.or_else(left_out) {
-            let note = Infeasible {
-                design: design.to_owned(),
-                step: pair.step.clone(),
-                workload: workload.name.clone(),
-                reason,
-            };
-            if !self.infeasible.contains(&note) {
-                self.infeasible.push(note);
-            }
+        let impossible =
+            unchanged.then(changes_nothing).or_else(|| self.why_not(workload, &[pair.arm, pair.reference]));
+        if let Some(reason) = impossible {
+            self.leave_out(design, &pair.step, workload, reason);
             return None;
         }
         let reference = self.cell(workload, pair.reference, None);
@@ -463,6 +464,24 @@ impl Expansion<'_> {
             reference,
             published: pair.published,
         })
+    }
+
+    /// Why one of `arms` is not measured on a workload, if so.
+    fn why_not(&self, workload: &Workload, arms: &[Arm]) -> Option<String> {
+        let impossible = arms.iter().find_map(Arm::infeasible);
+        let kept = arms.iter().all(self.options.keep);
+        impossible
+            .or_else(|| arms.iter().find_map(|arm| workload.infeasible(arm)))
+            .or_else(|| (!kept).then(|| "left out by the selection on the command line".to_owned()))
+    }
+
+    /// Notes once what a design asked for and does not get.
+    fn leave_out(&mut self, design: &str, step: &str, workload: &Workload, reason: String) {
+        let (design, step) = (design.to_owned(), step.to_owned());
+        let note = Infeasible { design, step, workload: workload.name.clone(), reason };
+        if !self.infeasible.contains(&note) {
+            self.infeasible.push(note);
+        }
     }
 
     /// The id of the cell of an arm on a workload, added if it is new.
@@ -541,6 +560,11 @@ impl<'a> Expansion<'a> {
         ratio.map_or(Ok(()), |ratio| check_range(self.spec, ratio, 0.01..1000.0, "published"))?;
         Ok(ratio.map(|ratio| *ratio.get_ref()))
     }
+}
+
+/// Why a step to where the arm already is cannot be measured.
+fn changes_nothing() -> String {
+    format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best())
 }
 
 /// What tables call a step.

@@ -98,6 +98,9 @@ impl Manifest {
                     }
                 }
             }
+            for factorial in &design.factorials {
+                factorial.check(&cells).map_err(|message| format!("design `{}`: {message}", design.name))?;
+            }
         }
         Ok(())
     }

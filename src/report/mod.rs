@@ -5,12 +5,14 @@
 //! bytes. The one thing from elsewhere is a sentence on the calibration of the same machine class, where
 //! one lies beside the run ([`calibration::Calibration::beside`]).
 
+pub mod amdahl;
 pub mod analysis;
 pub mod blocks;
 pub mod calibration;
 pub mod ceilings;
 pub mod derived;
 pub mod error;
+pub mod factorial;
 pub mod figure;
 pub mod forecast;
 pub mod grid;
@@ -90,6 +92,9 @@ impl Report {
         let mut writer = Writer { dir, files: Vec::new() };
         writer.write("cells.csv", &derived::cells_csv(analysis)?)?;
         writer.write("contrasts.csv", &derived::contrasts_csv(analysis)?)?;
+        if !analysis.factorials.is_empty() {
+            writer.write("effects.csv", &derived::effects_csv(analysis)?)?;
+        }
         let origin = format!("{}, run {}", analysis.manifest.plan.experiment, analysis.manifest.run_id);
         // A table that the experiment has nothing to show in is not written.
         let tables = TABLES.iter().map(|table| (table.name(), table.build(analysis)));

@@ -131,8 +131,8 @@ pub struct DesignSpec {
     pub name: Spanned<String>,
     pub title: String,
     pub kind: crate::plan::DesignKind,
-    /// The arm that steps begin with (cumulative, add-one-in), take away from (leave-one-out), or
-    /// repeat (null).
+    /// The arm that steps begin with (cumulative, add-one-in), take away from (leave-one-out), are
+    /// combined on (factorial), or repeat (null).
     pub from: Spanned<String>,
     /// Workloads; all of them when absent.
     pub workloads: Option<Vec<Spanned<String>>>,

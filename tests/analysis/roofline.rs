@@ -136,6 +136,7 @@ fn manifest() -> Manifest {
         kind: DesignKind::AddOneIn,
         contrasts: contrasts.collect(),
         combinations: Vec::new(),
+        factorials: Vec::new(),
     };
     let plan = Plan {
         schema: PLAN_SCHEMA,

@@ -221,7 +221,14 @@ fn workload(name: &str, title: &str, residency: Residency) -> Workload {
 }
 
 fn design(name: &str, title: &str, kind: DesignKind) -> Design {
-    Design { name: name.into(), title: title.into(), kind, contrasts: Vec::new(), combinations: Vec::new() }
+    Design {
+        name: name.into(),
+        title: title.into(),
+        kind,
+        contrasts: Vec::new(),
+        combinations: Vec::new(),
+        factorials: Vec::new(),
+    }
 }
 
 fn contrast(step: &str, workload: &str, arm: &str, reference: &str, published: Option<f64>) -> Contrast {

@@ -8,6 +8,7 @@ mod base64;
 mod chart;
 mod combination;
 mod draw;
+mod factorial;
 mod font;
 mod forest;
 mod labels;
@@ -72,7 +73,8 @@ impl Chart {
 }
 
 /// Every figure, in the order in which they are written.
-pub const FIGURES: &[&dyn Figure] = &[&ladder::Ladder, &forest::Forest, &combination::Combination, &roofline::Roofline];
+pub const FIGURES: &[&dyn Figure] =
+    &[&ladder::Ladder, &forest::Forest, &factorial::Factorial, &combination::Combination, &roofline::Roofline];
 
 /// Factor from one at which the axis of single steps ends: one step of ×68 would hide the intervals of
 /// all others behind their marks.

@@ -23,6 +23,22 @@ pub fn contrasts(analysis: &Analysis) -> Vec<String> {
     [method(analysis), correction].into_iter().chain(whole).chain(calibrated).chain(common(analysis)).collect()
 }
 
+/// Notes of a table of factorial designs.
+pub fn factorial(analysis: &Analysis) -> Vec<String> {
+    let protocol = &analysis.manifest.plan.protocol;
+    let method = format!(
+        "{} blocks planned, each a fresh process; those with all cells of a design count. Every combination of the \
+         factors, each on or off, is a cell. Effects are taken inside each block from the logarithms of the times of \
+         all cells and printed as factors, above 1 faster: geometric mean over blocks [simultaneous {} Student t \
+         interval]. Margin {}.",
+        protocol.blocks,
+        text::percent(protocol.confidence),
+        text::percent(protocol.margin),
+    );
+    let whole = analysis.whole().note.map(str::to_owned);
+    [method].into_iter().chain(whole).chain(common(analysis)).collect()
+}
+
 /// How ratios and their intervals come about.
 pub fn method(analysis: &Analysis) -> String {
     let protocol = &analysis.manifest.plan.protocol;
