@@ -1,5 +1,6 @@
 //! Factorial designs: who earned the total, and which factors are worth more or less together.
 
+use super::axis::Scale;
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, INK, NEUTRAL, ORANGE, VERMILLION};
 use super::{Chart, Figure, STEP_LIMIT, pages, panel_title};
@@ -66,7 +67,7 @@ fn chart(analysis: &Analysis, design: &Design, workloads: &[Workload]) -> Interv
         message: message(analysis, &results),
         caveat: notes::caveat(&analysis.manifest.plan.protocol),
         axis: "speed-up (log scale; right of 1 is faster)".to_owned(),
-        limit: STEP_LIMIT,
+        scale: Scale::Ratios { limit: STEP_LIMIT },
         panels: workloads.iter().map(panel_title).collect(),
         rows,
         legend: vec![CONTRIBUTION, TOTAL, MORE, LESS, NONE, INCONCLUSIVE],
