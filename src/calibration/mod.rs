@@ -232,7 +232,7 @@ impl Settings {
         let share = |value: f64| value > 0.0 && value < 1.0;
         if self.window < 2 {
             Err(format!("`window` is {}, expected at least 2: one block has no spread", self.window))
-        } else if self.blocks == 0 || self.blocks % (WINDOWS_OF_A_GROUP * self.window) != 0 {
+        } else if self.blocks == 0 || !self.blocks.is_multiple_of(WINDOWS_OF_A_GROUP * self.window) {
             let group = WINDOWS_OF_A_GROUP * self.window;
             Err(format!("`blocks` is {}, expected a multiple of {group}, which is 8 windows", self.blocks))
         } else if !share(self.margin) || !share(self.confidence) {
