@@ -180,7 +180,7 @@ fn contradictions_are_refused_at_their_place() {
     refused("tokens = 2", "tokens = 2\nresidency = \"dram\"", &["`residency` means nothing without a `matrix`"]);
     refused("prompt = \"Once\"", "", &["no `prompt`"]);
     let again = "[[design.step]]\nset = { unpack = \"lut\" }\n[[design.step]]\nset = { unpack = \"lut\" }";
-    refused("\"cumulative\"", "\"add-one-in\"\ncombination = {}", &["only a cumulative design"]);
+    refused("\"cumulative\"", "\"add-one-in\"\ncombination = {}", &["only a cumulative or a factorial design"]);
     let alone = SPEC.replace("\"cumulative\"", "\"add-one-in\"");
     let place = Place::new(&alone.replace("[[design.step]]\nset = { unpack = \"lut\" }", again));
     assert_refused(&place.run(&[]), &["a second step `unpack=lut` in this design", "label"]);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
@@ -66,6 +66,8 @@ impl<R: Row> RowWriter<R> {
         let mut inner = WriterBuilder::new().has_headers(false).from_writer(file);
         if whole == 0 {
             inner.write_record(R::COLUMNS).map_err(csv_error(&path))?;
+            // At once: a writer that is killed before its first row leaves a file that can be read.
+            inner.flush().map_err(io(&path))?;
         }
         Ok(RowWriter { path, inner, rows: std::marker::PhantomData })
     }
@@ -176,13 +178,20 @@ pub(super) fn read_rows_of<R: Row>(
     Ok((rows, torn))
 }
 
-/// [`read_rows`] of a file that a run need not have: no rows where there is none.
+/// [`read_rows`] of a file that a run need not have: no rows where there is none, or one whose header was
+/// never written to its end.
 ///
 /// # Errors
 ///
 /// As [`read_rows`], except for a missing file.
 pub fn read_rows_if_any<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
-    if dir.join(R::FILE).exists() { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
+    let path = dir.join(R::FILE);
+    let mut header = Vec::new();
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), None)),
+        file => file.and_then(|file| BufReader::new(file).read_until(b'\n', &mut header)).map_err(io(&path))?,
+    };
+    if header.ends_with(b"\n") { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
 }
 
 /// Writes `manifest.json`, replacing it in one step.
