@@ -6,6 +6,7 @@
 //! tables.
 
 pub mod expand;
+mod factorial;
 #[cfg(test)]
 pub mod small;
 mod threads;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use septet_kernels::{COMPILED_COLS, Isa, Level, Shape};
 use serde::{Deserialize, Serialize};
 
+pub use factorial::{Factor, Factorial, MAX_FACTORS};
 pub use threads::thread_counts;
 
 use crate::{
@@ -114,6 +116,9 @@ pub struct Protocol {
     pub confidence: f64,
     /// A shortened run: good for a look, never for a citation.
     pub quick: bool,
+    /// Why there are so many blocks, where a pilot chose them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
 }
 
 /// Where the weights of a workload live while it runs.
@@ -327,6 +332,9 @@ pub enum DesignKind {
     AddOneIn,
     /// Everything on against everything but one: what is lost without the factor.
     LeaveOneOut,
+    /// Every combination of its steps, each on or off: what each is worth, and what each two are
+    /// worth together.
+    Factorial,
     /// The same arm repeated: must show no difference.
     Null,
 }
@@ -342,6 +350,9 @@ pub struct Design {
     pub contrasts: Vec<Contrast>,
     /// The product of single speed-ups beside the measured combination, one per workload.
     pub combinations: Vec<Combination>,
+    /// All combinations of a factorial design, one per workload; none of other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factorials: Vec<Factorial>,
 }
 
 /// A comparison of two cells of one workload. Its ratio is the reference's time divided by the

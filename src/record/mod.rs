@@ -1,5 +1,7 @@
 //! What a run writes: append-only rows and one manifest.
 
+pub mod block;
+pub mod calibration;
 pub mod error;
 pub mod manifest;
 pub mod row;
@@ -8,5 +10,7 @@ pub mod store;
 
 pub use error::RecordError;
 pub use manifest::{CellFacts, Manifest, Quality};
-pub use row::{CeilingRow, CounterRow, CounterStatus, FailureRow, PartialSample, Phase, Sample, WeightsRow};
+pub use row::{
+    CeilingRow, CounterRow, CounterStatus, FailureRow, OpenSample, PartialSample, Phase, Sample, WeightsRow,
+};
 pub use store::{RowWriter, TornLine, read_manifest, read_rows, read_rows_if_any, write_manifest};

@@ -1,10 +1,12 @@
 //! One try at a block: its process, followed from its start to its end.
+//!
+//! [`follow`] is about any process that speaks in lines; the rest is about blocks of runs.
 
 #[cfg(unix)]
 use std::os::unix::process::CommandExt as _;
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -17,7 +19,64 @@ use crate::record::{CeilingRow, Sample, WeightsRow};
 
 /// Longest silence of a block's process before it counts as hanging. The slowest cell of the
 /// largest experiment takes seconds.
-const SILENCE: Duration = Duration::from_secs(120);
+pub const SILENCE: Duration = Duration::from_secs(120);
+
+/// How a process that was followed ended.
+pub struct Ended {
+    /// Its exit status or signal, in words.
+    pub status: String,
+    /// Whether it was ended because it said nothing for so long.
+    pub silent: bool,
+}
+
+/// Starts the process of `command` and hands every line that it writes to `on_line`, until it ends. It is
+/// ended when it is silent for `silence`, when `on_line` refuses a line, and when `stop` is requested.
+///
+/// # Errors
+/// A process that cannot be started or waited for, and what `on_line` says.
+pub fn follow(
+    mut command: Command,
+    stop: &Stop,
+    silence: Duration,
+    mut on_line: impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<Ended> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // Ctrl-C goes to all processes of a terminal: only the parent may take it, and then decides.
+    #[cfg(unix)]
+    command.process_group(0);
+    let mut child = command.spawn()?;
+    let output = child.stdout.take();
+    stop.watch(child);
+    let (sender, lines) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let (mut silent, mut refused) = (false, None);
+    loop {
+        match lines.recv_timeout(silence) {
+            Ok(line) if refused.is_none() => {
+                refused = on_line(&line).err();
+                if refused.is_some() {
+                    stop.kill();
+                }
+            }
+            Ok(_) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                silent = true;
+                stop.kill();
+            }
+        }
+    }
+    let status = stop.wait()?;
+    // The reader ends with the pipe, which the process closed.
+    let _ = reader.join();
+    refused.map_or(Ok(Ended { status, silent }), Err)
+}
 
 /// How one try at a block ended.
 pub enum Attempt {
@@ -39,70 +98,55 @@ pub struct Attempted<'a> {
     pub block: u32,
     /// Cells that are left out.
     pub skip: &'a BTreeSet<String>,
+    /// Longest time without an event before the process counts as hanging.
+    pub silence: Duration,
 }
 
 impl Attempted<'_> {
-    /// Starts the process of the block and follows its events to the end.
+    /// Starts the process of the block and follows its events to the end; `keep` gets the samples of each
+    /// cell as they come.
     ///
     /// # Errors
-    /// A process that cannot be started, breaks the protocol, or dies while no cell runs.
-    pub fn run(&self, stop: &Stop, progress: &Progress) -> Result<Attempt, RunError> {
+    /// A process that cannot be started, breaks the protocol, or dies while no cell runs; what `keep` says.
+    pub fn run(
+        &self,
+        stop: &Stop,
+        progress: &Progress,
+        keep: &mut dyn FnMut(&[Sample]) -> Result<(), RunError>,
+    ) -> Result<Attempt, RunError> {
         let block = self.block;
         let trouble = |reason: String| RunError::Block { block, reason };
         let mut command = Command::new(self.program);
         command
             .args(["block", "--block", &block.to_string(), "--session", &self.session.to_string()])
             .args(self.skip.iter().flat_map(|cell| ["--skip", cell]))
-            .arg(self.dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        // Ctrl-C goes to all processes of a terminal: only the run may take it, and then decides.
-        #[cfg(unix)]
-        command.process_group(0);
-        let mut child = command.spawn().map_err(|error| trouble(format!("cannot start its process: {error}")))?;
-        let output = child.stdout.take().ok_or_else(|| trouble("its process has no output".to_owned()))?;
-        stop.watch(child);
-        let (sender, events) = mpsc::channel();
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+            .arg(self.dir);
         let (mut ceilings, mut weights, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut running = None;
         let mut preparing = None;
-        let (mut done, mut failure, mut silent) = (false, None, false);
-        loop {
-            match events.recv_timeout(SILENCE) {
-                Ok(line) => match serde_json::from_str::<Event>(&line) {
-                    Ok(Event::Ceilings(measured)) => ceilings = measured,
-                    Ok(Event::Weights(stored)) => weights.extend(stored),
-                    Ok(Event::Preparing(workload)) => {
-                        progress.doing(format!("block {}: {workload}", block + 1));
-                        (running, preparing) = (None, Some(workload));
-                    }
-                    Ok(Event::Started(cell)) => running = Some(cell),
-                    Ok(Event::Samples(samples)) => {
-                        rows.extend(samples);
-                        running = None;
-                        progress.step();
-                    }
-                    Ok(Event::Failed { cell, reason }) => failure = failure.or(Some((cell, reason))),
-                    Ok(Event::Done) => done = true,
-                    Err(error) => return Err(trouble(format!("its process wrote `{line}`: {error}"))),
-                },
-                Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    silent = true;
-                    stop.kill();
+        let (mut done, mut failure) = (false, None);
+        let on_line = |line: &str| {
+            match serde_json::from_str::<Event>(line) {
+                Ok(Event::Ceilings(measured)) => ceilings = measured,
+                Ok(Event::Weights(stored)) => weights.extend(stored),
+                Ok(Event::Preparing(workload)) => {
+                    progress.doing(format!("block {}: {workload}", block + 1));
+                    (running, preparing) = (None, Some(workload));
                 }
+                Ok(Event::Started(cell)) => running = Some(cell),
+                Ok(Event::Samples(samples)) => {
+                    keep(&samples).map_err(io::Error::other)?;
+                    rows.extend(samples);
+                    running = None;
+                    progress.step();
+                }
+                Ok(Event::Failed { cell, reason }) => failure = failure.take().or(Some((cell, reason))),
+                Ok(Event::Done) => done = true,
+                Err(error) => return Err(io::Error::other(format!("its process wrote `{line}`: {error}"))),
             }
-        }
-        let status = stop.wait()?;
-        // The reader ends with the pipe, which the process closed.
-        let _ = reader.join();
+            Ok(())
+        };
+        let ended = follow(command, stop, self.silence, on_line).map_err(|error| trouble(error.to_string()))?;
         if stop.requested() {
             return Ok(Attempt::Interrupted(rows));
         }
@@ -112,10 +156,10 @@ impl Attempted<'_> {
         if done {
             return Ok(Attempt::Complete { ceilings, weights, rows });
         }
-        let reason = if silent {
-            format!("no sign of life for {} s", SILENCE.as_secs())
+        let reason = if ended.silent {
+            format!("no sign of life for {} s", self.silence.as_secs())
         } else {
-            format!("its process ended early: {status}")
+            format!("its process ended early: {}", ended.status)
         };
         match (running, preparing) {
             (Some(cell), _) => Ok(Attempt::Failed { cell, reason, rows }),

@@ -10,16 +10,19 @@
 pub mod block;
 mod bracket;
 pub mod ceilings;
-mod child;
+pub(crate) mod child;
 pub mod evidence;
 pub mod machine;
+pub mod pilot;
 pub mod preflight;
 pub mod progress;
-mod resume;
+pub mod requeue;
+pub(crate) mod resume;
 pub mod roof;
 pub mod session;
 pub mod stage;
 pub mod stop;
+mod warm_up;
 
 use std::{io, path::PathBuf};
 
@@ -59,10 +62,10 @@ pub enum RunError {
     #[error("cannot write {path}: {cause}")]
     #[diagnostic(help("name a folder that can be written with --out"))]
     Unwritable { path: PathBuf, cause: io::Error },
-    /// A run that another plan, program or model made.
-    #[error("{path} cannot be resumed: {what} differs\n  recorded: {recorded}\n  now:      {now}")]
+    /// A run that another plan, program or model made: what was recorded, and what is there now.
+    #[error("{path} cannot be resumed: {what} differs\n{differences}")]
     #[diagnostic(help("samples of different programs, models or specs do not mix: start a new run"))]
-    Different { path: PathBuf, what: String, recorded: String, now: String },
+    Different { path: PathBuf, what: String, differences: String },
     /// Not enough memory for the weights of a workload.
     #[error("workload {workload} needs {needed} MiB for its copies and {available} MiB are free")]
     #[diagnostic(help("run fewer stored formats at a time, for example with -a format=w3p5"))]

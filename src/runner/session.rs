@@ -1,16 +1,18 @@
 //! One run from the first check to the last block: the parent of the blocks.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     env, fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use super::{
     RunError,
-    child::{Attempt, Attempted},
+    child::{Attempt, Attempted, SILENCE},
     machine, preflight,
     progress::Progress,
+    requeue::{self, Requeued},
     resume, stage,
     stop::Stop,
 };
@@ -18,8 +20,12 @@ use crate::{
     affinity, counters,
     plan::{Cell, Plan, Residency},
     record::{
-        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, WeightsRow,
-        manifest::MANIFEST_SCHEMA, read_manifest, read_rows_if_any, row::SAMPLES_SCHEMA, rules::Row as _,
+        CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample, WeightsRow,
+        block::{BlockRow, BlockStatus},
+        manifest::MANIFEST_SCHEMA,
+        read_manifest, read_rows_if_any,
+        row::SAMPLES_SCHEMA,
+        rules::Row as _,
         write_manifest,
     },
 };
@@ -44,9 +50,12 @@ pub struct Session {
     /// Blocks that are complete already.
     done: BTreeSet<u32>,
     failed: BTreeSet<String>,
+    requeued: Requeued,
     stop: Stop,
     /// The program whose `block` command runs a block: this one.
     program: PathBuf,
+    /// Longest time without an event before a block counts as hanging.
+    silence: Duration,
 }
 
 impl Session {
@@ -112,8 +121,10 @@ impl Session {
             session: 0,
             done: BTreeSet::new(),
             failed: BTreeSet::new(),
+            requeued: Requeued::default(),
             stop: stop.clone(),
             program: env::current_exe()?,
+            silence: SILENCE,
         };
         for (cell, reason) in preflight.failed {
             session.fail(0, &cell, &reason, progress)?;
@@ -131,25 +142,37 @@ impl Session {
     pub fn resume(dir: &Path, plan: &Plan, spec: &str) -> Result<Self, RunError> {
         let manifest = read_manifest(dir)?;
         resume::check_same(dir, &manifest, plan, spec)?;
+        // What a killed run had of its open block.
+        let open = read_rows_if_any::<OpenSample>(dir, &manifest)?.0;
+        let open: Vec<PartialSample> = open.into_iter().map(|row| PartialSample(row.0)).collect();
+        if !open.is_empty() {
+            RowWriter::<PartialSample>::append(dir)?.write_block(&open)?;
+        }
+        forget_open(dir)?;
         let samples = read_rows_if_any::<Sample>(dir, &manifest)?.0;
         let failures = read_rows_if_any::<FailureRow>(dir, &manifest)?.0;
         let ceilings = read_rows_if_any::<CeilingRow>(dir, &manifest)?.0;
         // A writer that was killed may have left other rows of a session without its samples.
         let weights = read_rows_if_any::<WeightsRow>(dir, &manifest)?.0;
         let sessions = samples.iter().map(|row| row.session).chain(ceilings.iter().map(|row| row.session));
+        let tries = read_rows_if_any::<BlockRow>(dir, &manifest)?.0;
         let sessions = sessions.chain(weights.iter().map(|row| row.session));
+        let sessions = sessions.chain(tries.iter().map(|row| row.session));
         Ok(Self {
             dir: dir.to_owned(),
             session: sessions.max().map_or(0, |last| last.saturating_add(1)),
             done: resume::finished(&manifest, &samples, &failures),
             failed: failures.into_iter().map(|row| row.cell_id).collect(),
+            requeued: Requeued::of(&tries),
             manifest,
             stop: Stop::install(),
             program: env::current_exe()?,
+            silence: SILENCE,
         })
     }
 
-    /// Runs the blocks that are missing.
+    /// Runs the blocks that are missing. A block whose repetitions were mostly disturbed is run again after
+    /// all others, as far as [`requeue::cap`] goes.
     ///
     /// # Errors
     /// Files that cannot be written, or a block that cannot be run.
@@ -159,46 +182,76 @@ impl Session {
         let mut samples = RowWriter::<Sample>::append(&self.dir)?;
         let mut stored_weights = RowWriter::<WeightsRow>::append(&self.dir)?;
         let mut measured_ceilings = RowWriter::<CeilingRow>::append(&self.dir)?;
-        for block in 0..blocks {
-            if self.done.contains(&block) {
-                continue;
+        let mut tries = RowWriter::<BlockRow>::append(&self.dir)?;
+        let mut queue: VecDeque<u32> = (0..blocks).filter(|block| !self.done.contains(block)).collect();
+        let mut attempt = 0;
+        while let Some(block) = queue.pop_front() {
+            if self.stop.requested() {
+                return Ok(Ending::Interrupted);
             }
-            // A failed cell voids its block, which is run again without it.
-            loop {
-                if self.stop.requested() {
-                    return Ok(Ending::Interrupted);
-                }
-                progress.doing(format!("block {} of {blocks}", block + 1));
-                progress.set(u64::from(block) * cells);
-                let attempt = Attempted {
-                    program: &self.program,
-                    dir: &self.dir,
-                    session: self.session,
-                    block,
-                    skip: &self.failed,
-                };
-                match attempt.run(&self.stop, progress)? {
-                    Attempt::Complete { ceilings, weights, rows } => {
+            progress.doing(format!("block {} of {blocks}", block + 1));
+            let clock = Instant::now();
+            let attempted = Attempted {
+                program: &self.program,
+                dir: &self.dir,
+                session: self.session,
+                block,
+                skip: &self.failed,
+                silence: self.silence,
+            };
+            let mut open = RowWriter::<OpenSample>::append(&self.dir)?;
+            let outcome = attempted.run(&self.stop, progress, &mut |rows| {
+                let rows: Vec<OpenSample> = rows.iter().cloned().map(OpenSample).collect();
+                Ok(open.write_loosely(&rows)?)
+            })?;
+            let row = |status, rows: &[Sample]| {
+                let (repetitions, disturbed) = requeue::repetitions(&self.manifest.plan, rows);
+                let (session, seconds) = (self.session, clock.elapsed().as_secs_f64());
+                BlockRow { session, block, attempt, status, seconds, repetitions, disturbed }
+            };
+            match outcome {
+                Attempt::Complete { ceilings, weights, rows } => {
+                    let complete = row(BlockStatus::Complete, &rows);
+                    if requeue::is_disturbed(&complete) && self.requeued.may_repeat(block, blocks) {
+                        self.keep_partial(&rows)?;
+                        tries.write_block(&[BlockRow { status: BlockStatus::Requeued, ..complete }])?;
+                        self.requeued.add(block);
+                        queue.push_back(block);
+                        let (disturbed, all) = (complete.disturbed, complete.repetitions);
+                        progress.note(&format!(
+                            "block {}: {disturbed} of {all} repetitions were disturbed; it is run again at the end",
+                            block + 1
+                        ));
+                    } else {
                         // First, since samples are what makes a block complete.
                         measured_ceilings.write_block(&ceilings)?;
                         stored_weights.write_block(&weights)?;
+                        tries.write_block(&[complete])?;
                         samples.write_block(&rows)?;
-                        break;
-                    }
-                    Attempt::Failed { cell, reason, rows } => {
-                        self.keep_partial(&rows)?;
-                        self.fail(block, &cell, &reason, progress)?;
-                        if self.failed.len() == self.manifest.plan.cells.len() {
-                            return Err(RunError::NothingToRun);
-                        }
-                    }
-                    Attempt::Interrupted(rows) => {
-                        self.keep_partial(&rows)?;
-                        return Ok(Ending::Interrupted);
+                        self.done.insert(block);
                     }
                 }
+                Attempt::Failed { cell, reason, rows } => {
+                    tries.write_block(&[row(BlockStatus::Failed, &rows)])?;
+                    self.keep_partial(&rows)?;
+                    self.fail(block, &cell, &reason, progress)?;
+                    if self.failed.len() == self.manifest.plan.cells.len() {
+                        return Err(RunError::NothingToRun);
+                    }
+                    // A failed cell voids its block, which is run again without it.
+                    queue.push_front(block);
+                }
+                Attempt::Interrupted(rows) => {
+                    tries.write_block(&[row(BlockStatus::Interrupted, &rows)])?;
+                    self.keep_partial(&rows)?;
+                    forget_open(&self.dir)?;
+                    return Ok(Ending::Interrupted);
+                }
             }
-            progress.reached(u64::from(block + 1) * cells, &format!("block {} of {blocks}", block + 1));
+            forget_open(&self.dir)?;
+            attempt += 1;
+            let done = self.done.len() as u64;
+            progress.reached(done * cells, &format!("block {} of {blocks}", block + 1));
         }
         Ok(Ending::Complete { failed: self.failed.clone() })
     }
@@ -229,6 +282,14 @@ pub(super) fn discard(dir: &Path) {
     let _ = fs::remove_dir(dir);
 }
 
+/// The block of these rows has ended, and they are elsewhere.
+fn forget_open(dir: &Path) -> Result<(), RunError> {
+    match fs::remove_file(dir.join(OpenSample::FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// For each number of threads of the plan, the CPUs that they are bound to, or why they are not.
 fn pinning(plan: &Plan) -> String {
     let text = |&threads: &usize| match affinity::placement(threads) {
@@ -251,138 +312,4 @@ fn check_memory(plan: &Plan) -> Result<(), RunError> {
 }
 
 #[cfg(all(test, unix))]
-mod tests {
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
-
-    use super::*;
-    use crate::{
-        doctor::Quantity,
-        plan::{Cell, small},
-        record::{CellFacts, Phase, Quality},
-        runner::{block::Event, resume::finished},
-    };
-
-    const BODY: &str = r#"
-workload = [{ name = "tiny", title = "?", model = "builtin", prompt = "?", threads = 1, repetitions = 1, tokens = 1 }]
-arm = { base = {} }
-design = [
-    { name = "one", title = "?", kind = "add-one-in", from = "base", step = [
-        { set = { unpack = "lut" } },
-        { set = { unpack = "select" } },
-    ] },
-]
-"#;
-
-    fn plan() -> Plan {
-        small::plan(&small::spec(BODY)).unwrap()
-    }
-
-    /// What a block's process reports of a cell, in every metric and repetition.
-    fn samples(plan: &Plan, cell: &Cell, block: u32) -> Vec<Sample> {
-        let workload = &plan.workloads[0];
-        let sample = |phase, repetition, metric: &str| Sample {
-            block,
-            phase,
-            repetition,
-            metric: metric.to_owned(),
-            value: 1.0,
-            ..Sample::of(cell, workload)
-        };
-        let of = |phase, repetition| workload.metrics().iter().map(move |&metric| (phase, repetition, metric));
-        let rows = of(Phase::Warmup, 0).chain(of(Phase::Measure, 1));
-        rows.map(|(phase, repetition, metric)| sample(phase, repetition, metric)).collect()
-    }
-
-    /// One ceiling of a block.
-    fn ceiling(block: u32) -> CeilingRow {
-        let (ceiling, place) = (Quantity::ReadBandwidth, "DRAM".to_owned());
-        CeilingRow { session: 0, block, ceiling, place, threads: 1, value: 10.0, unit: ceiling.unit().to_owned() }
-    }
-
-    /// A run in `dir` whose blocks are run by a shell script with this text.
-    fn session(dir: &Path, plan: Plan, script: &str) -> Session {
-        let program = dir.join("program.sh");
-        fs::write(&program, format!("#!/bin/sh\n{script}")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let facts = plan.cells.iter().map(|cell| CellFacts {
-            cell_id: cell.id.clone(),
-            weights_per_unit: 1,
-            bytes_per_unit: 1,
-            prompt_tokens: None,
-            output_sha256: String::new(),
-            warm_up: true,
-            repetitions: 1,
-            quality: Quality::default(),
-        });
-        let manifest = Manifest {
-            schema: MANIFEST_SCHEMA,
-            samples_schema: SAMPLES_SCHEMA,
-            run_id: "crash".to_owned(),
-            facts: facts.collect(),
-            environment: BTreeMap::new(),
-            spec: small::spec(BODY),
-            plan,
-        };
-        write_manifest(dir, &manifest).unwrap();
-        let (done, failed) = (BTreeSet::new(), BTreeSet::new());
-        Session { dir: dir.to_owned(), manifest, session: 0, done, failed, stop: Stop::default(), program }
-    }
-
-    /// Reports every cell that is not skipped, from files, and dies in the second one.
-    fn crashing(dir: &Path, plan: &Plan) -> String {
-        let mut script = String::from("block=$3\n");
-        for block in 0..plan.protocol.blocks {
-            let ceilings = Event::Ceilings(vec![ceiling(block)]);
-            fs::write(dir.join(format!("ceilings.{block}")), serde_json::to_string(&ceilings).unwrap() + "\n").unwrap();
-        }
-        script += &format!("cat '{}/ceilings.'$block\n", dir.display());
-        for (at, cell) in plan.cells.iter().enumerate() {
-            for block in 0..plan.protocol.blocks {
-                let event = serde_json::to_string(&Event::Samples(samples(plan, cell, block))).unwrap();
-                fs::write(dir.join(format!("{}.{block}", cell.id)), event + "\n").unwrap();
-            }
-            let (id, dir) = (&cell.id, dir.display());
-            let crash = if at == 1 { "kill -SEGV $$; " } else { "" };
-            script += &format!(
-                "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {crash}cat '{dir}/{id}.'$block ;; esac\n"
-            );
-        }
-        script + "echo '\"done\"'\n"
-    }
-
-    #[test]
-    fn a_crash_voids_its_block_and_fails_its_cell() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        let plan = plan();
-        let script = crashing(dir, &plan);
-        let mut session = session(dir, plan.clone(), &script);
-        let ending = session.run(&Progress::new(6)).unwrap();
-        let crashed = plan.cells[1].id.clone();
-        assert_eq!(ending, Ending::Complete { failed: BTreeSet::from([crashed.clone()]) });
-
-        let (failures, _) = read_rows_if_any::<FailureRow>(dir, &session.manifest).unwrap();
-        assert!(failures.len() == 1 && failures[0].block == 0 && failures[0].cell_id == crashed, "{failures:?}");
-        assert!(failures[0].reason.contains("ended early: signal: 11"), "{failures:?}");
-        let (partial, _) = read_rows_if_any::<PartialSample>(dir, &session.manifest).unwrap();
-        assert!(!partial.is_empty() && partial.iter().all(|row| row.0.cell_id == plan.cells[0].id));
-        let (samples, _) = read_rows_if_any::<Sample>(dir, &session.manifest).unwrap();
-        assert!(samples.iter().all(|sample| sample.cell_id != crashed));
-        let (ceilings, _) = read_rows_if_any::<CeilingRow>(dir, &session.manifest).unwrap();
-        assert_eq!(ceilings, [ceiling(0), ceiling(1)], "once for each complete block");
-        assert_eq!(finished(&session.manifest, &samples, &failures), BTreeSet::from([0, 1]));
-        assert_eq!(finished(&session.manifest, &samples[..samples.len() - 1], &failures), BTreeSet::from([0]));
-        assert_eq!(finished(&session.manifest, &samples, &[]), BTreeSet::new(), "a cell is missing without a reason");
-    }
-
-    #[test]
-    fn a_program_that_breaks_the_protocol_ends_the_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let message = |script: &str| {
-            let mut session = session(folder.path(), plan(), script);
-            session.run(&Progress::new(6)).unwrap_err().to_string()
-        };
-        assert!(message("echo nonsense").contains("wrote `nonsense`"));
-        assert!(message("exit 7").contains("block 0: its process ended early: exit status: 7"));
-    }
-}
+mod tests;
