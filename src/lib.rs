@@ -2,14 +2,17 @@
 //!
 //! Data flows one way: [`spec`] (TOML as written) → [`plan`] (checked, expanded to unique cells) →
 //! [`runner`] (processes, blocks, samples) → [`record`] (append-only rows) → [`stats`] (pure
-//! functions) → [`report`] and [`gate`] (pure functions of rows). Beside it, [`doctor`] examines the machine.
+//! functions) → [`report`] and [`gate`] (pure functions of rows). Beside it, [`doctor`] examines the machine,
+//! and [`calibration`] what the protocol finds where the truth is known.
 
 #![deny(unsafe_code)]
 
 pub mod affinity;
 pub mod arm;
 pub mod axis;
+pub mod calibration;
 pub mod cli;
+pub mod counters;
 pub mod digest;
 pub mod disassembly;
 pub mod doctor;

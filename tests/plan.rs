@@ -1,12 +1,13 @@
 //! From experiment files to plans: which arms each kind of design compares.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use septet::arm::Arm;
 use septet::model::shape::PRESETS;
 use septet::plan::expand::{Options, expand};
-use septet::plan::{Cell, Contrast, Plan};
+use septet::plan::{Cell, Contrast, Design, Plan};
 use septet::spec::Spec;
 use septet_kernels::Isa;
 
@@ -128,6 +129,97 @@ fn one_factor_designs_compare_with_one_arm() {
             ["unroll=u1", "lut/u4/software", "lut/u1/software"],
         ]
     );
+}
+
+const FACTORS: &str = r#"
+kind = "factorial"
+from = "base"
+combination = { published = 2.0 }
+[[design.step]]
+label = "LUT"
+set = { unpack = "lut" }
+published = 1.4
+[[design.step]]
+label = "unroll"
+set = { unroll = "u4" }
+[[design.step]]
+label = "prefetch"
+set = { prefetch = "software" }
+"#;
+
+#[test]
+fn a_factorial_design_has_every_combination_once() {
+    let one = plan(FACTORS);
+    let design = &one.designs[0];
+    let [factorial] = &design.factorials[..] else { panic!("{:?}", design.factorials) };
+    let arms: Vec<&str> = factorial.cells.iter().map(|id| cell(&one, id).arm.as_str()).collect();
+    assert_eq!(arms.iter().collect::<BTreeSet<_>>().len(), 8, "{arms:?}");
+    for (set, id) in factorial.cells.iter().enumerate() {
+        let factors = &cell(&one, id).factors;
+        for (at, (axis, levels)) in
+            [("unpack", ["branch", "lut"]), ("unroll", ["u1", "u4"]), ("prefetch", ["none", "software"])]
+                .into_iter()
+                .enumerate()
+        {
+            assert_eq!(factors[axis], levels[set >> at & 1], "{axis} of cell {set}");
+        }
+    }
+    assert_eq!(factorial.label(0b101, " + "), "LUT + prefetch");
+    assert_eq!([1, 2, 3].map(|set| factorial.published(set)), [Some(1.4), None, None]);
+    // All on against all off; the singles of the combination are cells of the design.
+    assert_eq!(compared(&one, &design.contrasts), [["all on", "lut/u4/software", "branch/u1/none"]]);
+    let [combination] = &design.combinations[..] else { panic!("{:?}", design.combinations) };
+    let singles: Vec<&str> = combination.singles.iter().map(|single| single.arm.as_str()).collect();
+    assert_eq!(singles, [&factorial.cells[1], &factorial.cells[2], &factorial.cells[4]]);
+    assert_eq!(combination.measured.published, Some(2.0));
+    assert_eq!(one.cells.len(), 8);
+
+    // Cells are shared with other designs.
+    let text = format!("{HEAD}\n[[design]]\nname = \"d\"\ntitle = \"?\"\n{FACTORS}");
+    let more = format!("{text}\n[[design]]\nname = \"e\"\ntitle = \"?\"\nkind = \"cumulative\"\nfrom = \"base\"\n");
+    let steps = "[[design.step]]\nset = { unpack = \"lut\" }\n[[design.step]]\nset = { unroll = \"u4\" }\n";
+    let both = plan_of(Path::new("spec.toml"), &format!("{more}{steps}"), false, &|_| true);
+    assert_eq!(both.cells, one.cells);
+}
+
+/// Effects need all cells: without one of them nothing is measured, and each has its reason.
+#[test]
+fn a_factorial_design_with_an_infeasible_cell_is_incomplete() {
+    let vectors = FACTORS.replace("unpack = \"lut\"", "isa = \"avx2\"");
+    let null = "[[design]]\nname = \"n\"\ntitle = \"?\"\nkind = \"null\"\nfrom = \"base\"";
+    let text = format!("{HEAD}\n[[design]]\nname = \"d\"\ntitle = \"?\"\n{vectors}\n{null}");
+    let plan = |text: &str, keep: &dyn Fn(&Arm) -> bool| plan_of(Path::new("spec.toml"), text, false, keep);
+    let one = plan(&text, &|_| true);
+    assert!(one.designs[0].contrasts.is_empty() && one.designs[0].combinations.is_empty());
+    assert!(one.designs[0].factorials[0].cells.is_empty() && one.cells.len() == 2);
+    let points: Vec<&str> = one.infeasible.iter().map(|point| point.step.as_str()).collect();
+    assert_eq!(points, ["LUT", "LUT + unroll", "LUT + prefetch", "LUT + unroll + prefetch"]);
+    assert!(one.infeasible.iter().all(|point| point.reason.contains("branch")), "{:?}", one.infeasible);
+
+    let text = text.replace("isa = \"avx2\"", "unpack = \"lut\"");
+    let selected = plan(&text, &|arm: &Arm| arm.factors()["unroll"] == "u1");
+    assert!(selected.designs[0].factorials[0].cells.is_empty() && selected.infeasible.len() == 4);
+    assert!(selected.infeasible.iter().all(|point| point.reason.contains("command line")));
+}
+
+/// What makes no factorial design is an error at its place, with what is valid.
+#[test]
+fn factors_are_few_distinct_and_without_context() {
+    let error = |design: &str| {
+        let text = format!("{HEAD}\n[[design]]\nname = \"d\"\ntitle = \"?\"\n{design}");
+        let spec = Spec::parse(Path::new("spec.toml"), text).expect("a spec");
+        let options = Options { quick: false, keep: &|_| true, cores: 2, copies: &|_, _| 4, presets: &[] };
+        expand(&spec, &options).expect_err("no plan").to_string()
+    };
+    let same = FACTORS.replace("unroll = \"u4\"", "unpack = \"select\"");
+    assert_eq!(error(&same), "axis `unpack` belongs to the factor `LUT` already");
+    let nothing = FACTORS.replace("unroll = \"u4\"", "unroll = \"u1\"");
+    assert!(error(&nothing).contains("this step changes nothing"));
+    let context = FACTORS.replace("published = 1.4", "context = { unroll = \"u4\" }");
+    assert!(error(&context).contains("a factor has no `context`"));
+    let head = FACTORS.split("[[design.step]]").next().expect("a head");
+    let alone = format!("{head}[[design.step]]\nset = {{ unpack = \"lut\" }}");
+    assert_eq!(error(&alone), "a factorial design with 1 steps; valid: 2 to 5, each a factor");
 }
 
 #[test]
@@ -268,7 +360,10 @@ fn the_experiments_of_the_repository_can_be_planned() {
         let text = fs::read_to_string(&path).expect("text");
         for quick in [false, true] {
             let all = plan_of(&path, &text, quick, &|_| true);
-            assert!(all.designs.iter().all(|design| !design.contrasts.is_empty()), "{}", path.display());
+            // A factorial design with vectors is incomplete where there are none.
+            let mut empty = all.designs.iter().filter(|design| design.contrasts.is_empty());
+            let without_vectors = |design: &Design| !design.factorials.is_empty() && Isa::best() == Isa::Scalar;
+            assert!(empty.all(without_vectors), "{}", path.display());
             // As on a CPU without vectors: what remains can still be measured.
             let scalar = plan_of(&path, &text, quick, &|arm| arm.factors()["isa"] == "scalar");
             assert!(!scalar.cells.is_empty() && scalar.cells.iter().all(|cell| cell.factors["isa"] == "scalar"));

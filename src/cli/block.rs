@@ -30,13 +30,17 @@ pub struct Args {
 
 /// Runs the block and writes its events to stdout.
 pub fn run(args: &Args) -> Result<Exit> {
-    // A block whose run was killed must not go on beside the run that resumes it. Where the system
-    // cannot do this, it ends with its next event, which nobody reads.
-    #[cfg(target_os = "linux")]
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    end_with_parent();
     let manifest = read_manifest(&args.dir).map_err(RunError::from)?;
     let skip: BTreeSet<String> = args.skip.iter().cloned().collect();
     let block = Block { manifest: &manifest, session: args.session, block: args.block, skip: &skip };
     block.run(&mut io::stdout().lock())?;
     Ok(Exit::Pass)
+}
+
+/// A block whose run was killed must not go on beside the run that resumes it. Where the system cannot do
+/// this, it ends with its next event, which nobody reads.
+pub fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
 }

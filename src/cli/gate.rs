@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::{
     Exit,
     output::{note, print},
-    run::{plan_of, run_id},
+    run::{Planned, planned, run_id},
     select::SelectArgs,
 };
 use crate::{
@@ -212,7 +212,7 @@ fn findings(runs: &[(Side, Run)], metrics: &[String], terms: Terms) -> Result<Ve
 
 /// The experiment of a measurement, with the blocks and the margin that were asked for.
 fn plan_of_gate(args: &Args) -> Result<(Spec, Plan)> {
-    let (spec, mut plan) = plan_of(&args.experiment, false, &args.select)?;
+    let Planned { spec, mut plan, .. } = planned(&args.experiment, false, &args.select)?;
     plan.protocol.blocks = args.blocks.unwrap_or(plan.protocol.blocks);
     plan.protocol.margin = args.margin.unwrap_or(plan.protocol.margin);
     Ok((spec, plan))

@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand};
 
 mod asm;
 mod block;
+mod calibrate;
+mod calibration_block;
 mod check;
 mod doctor;
 mod exit;
@@ -16,6 +18,8 @@ mod gate;
 mod generate;
 mod list;
 mod output;
+mod plan;
+mod product;
 mod report;
 mod run;
 mod select;
@@ -36,11 +40,19 @@ enum Command {
     Asm(asm::Args),
     #[command(hide = true)]
     Block(block::Args),
+    Calibrate(calibrate::Args),
+    #[command(hide = true)]
+    CalibrationBlock(calibration_block::Args),
     Check(check::Args),
     Doctor(doctor::Args),
     Gate(gate::Args),
     Generate(generate::Args),
     List(list::Args),
+    #[command(hide = true)]
+    Load(calibration_block::LoadArgs),
+    Plan(plan::Args),
+    #[command(hide = true)]
+    Product(product::Args),
     Report(report::Args),
     Run(run::Args),
     Sensitivity(sensitivity::Args),
@@ -51,11 +63,16 @@ impl Command {
         match self {
             Self::Asm(args) => asm::run(&args),
             Self::Block(args) => block::run(&args),
+            Self::Calibrate(args) => calibrate::run(&args),
+            Self::CalibrationBlock(args) => calibration_block::run(&args),
             Self::Check(args) => check::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Gate(args) => gate::run(&args),
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
+            Self::Load(args) => calibration_block::run_load(&args),
+            Self::Plan(args) => plan::run(&args),
+            Self::Product(args) => product::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Sensitivity(args) => sensitivity::run(&args),

@@ -1,6 +1,9 @@
 //! The two streams: stdout carries results and nothing else, stderr everything else.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::{
+    io::{self, ErrorKind, IsTerminal, Write},
+    path::Path,
+};
 
 use miette::{Diagnostic, MietteHandlerOpts};
 use thiserror::Error;
@@ -35,4 +38,23 @@ pub(super) fn set_error_style() {
     let terminal = io::stderr().is_terminal();
     // Fails only where a style is set already, which is as good.
     let _ = miette::set_hook(Box::new(move |_| Box::new(MietteHandlerOpts::new().wrap_lines(terminal).build())));
+}
+
+/// A path as one word of a shell's command line.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_would_cut_them() {
+        assert_eq!(shell_word(Path::new("results/a-b_1.toml")), "results/a-b_1.toml");
+        assert_eq!(shell_word(Path::new("my results")), "'my results'");
+        assert_eq!(shell_word(Path::new("it's")), r"'it'\''s'");
+    }
 }

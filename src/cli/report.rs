@@ -9,12 +9,12 @@ use super::{
     Exit,
     output::{note, print},
 };
-use crate::report::{Report, ReportError, splice::splice};
+use crate::report::{self, Report, ReportError, calibration::Calibration, splice::splice};
 
 /// Rebuild tables and figures from the samples of a run
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Results directory: the one with manifest.json
+    /// Results directory: the one with manifest.json or calibration.json
     dir: PathBuf,
     /// Put the headline tables between the markers of this Markdown file
     #[arg(long, value_name = "FILE")]
@@ -26,6 +26,9 @@ pub struct Args {
 /// # Errors
 /// If the run cannot be read, a file cannot be written, or the Markdown file lacks the markers.
 pub fn run(args: &Args) -> miette::Result<Exit> {
+    if Calibration::is_in(&args.dir) {
+        return calibration(args);
+    }
     let report = Report::read(&args.dir).into_diagnostic()?;
     let summary = report.write(&args.dir).into_diagnostic()?;
     for torn in &summary.torn {
@@ -37,6 +40,19 @@ pub fn run(args: &Args) -> miette::Result<Exit> {
         written.push(path.clone());
     }
     print(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
+    Ok(Exit::Pass)
+}
+
+/// The same for the folder of a calibration, which has no headline tables.
+fn calibration(args: &Args) -> miette::Result<Exit> {
+    if let Some(path) = &args.splice {
+        miette::bail!("{}: a calibration has no tables for `--splice {}`", args.dir.display(), path.display());
+    }
+    let summary = report::calibration::build(&args.dir).into_diagnostic()?;
+    for torn in &summary.torn {
+        note(&format!("warning: {torn}"));
+    }
+    print(&summary.files.iter().map(|file| format!("{}\n", args.dir.join(file).display())).collect::<String>())?;
     Ok(Exit::Pass)
 }
 

@@ -7,7 +7,8 @@ use miette::Result;
 
 use super::{
     Exit,
-    output::{note, print},
+    output::{note, print, shell_word},
+    plan::forecast,
     select::SelectArgs,
 };
 use crate::{
@@ -18,14 +19,16 @@ use crate::{
         Plan,
         expand::{Options, expand},
     },
+    record::read_manifest,
     report,
     runner::{
         RunError, machine,
+        pilot::Pilot,
         progress::Progress,
         session::{Ending, Session},
         stage::copies,
     },
-    spec::Spec,
+    spec::{Blocks, Spec},
 };
 
 /// Run an experiment and write its samples, tables and figures
@@ -39,6 +42,9 @@ pub struct Args {
     /// Fewer blocks and tokens: a look, never a citation
     #[arg(long)]
     quick: bool,
+    /// Choose the number of blocks by three blocks that do not count, up to `max_blocks` of the experiment
+    #[arg(long, conflicts_with = "quick")]
+    pilot: bool,
     /// Go on with an interrupted run
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
@@ -48,7 +54,23 @@ pub struct Args {
 
 /// Measures, then derives everything from what was measured.
 pub fn run(args: &Args) -> Result<Exit> {
-    let (spec, plan) = plan_of(&args.spec, args.quick, &args.select)?;
+    let Planned { spec, mut plan, pilot_chooses, most_blocks, cores } = planned(&args.spec, args.quick, &args.select)?;
+    if args.pilot || pilot_chooses {
+        match &args.resume {
+            // What was chosen once stays.
+            Some(dir) => {
+                let first = read_manifest(dir).map_err(RunError::from)?.plan.protocol;
+                (plan.protocol.blocks, plan.protocol.chosen) = (first.blocks, first.chosen);
+            }
+            None => {
+                let Some(pilot) = Pilot::run(&plan, &spec.text, &note)? else { return Ok(Exit::Interrupted) };
+                let chosen = forecast(&plan, pilot.dir())?.choose(&plan, most_blocks);
+                let Some((blocks, reason)) = chosen else { return Err(RunError::NothingToRun.into()) };
+                note(&format!("{blocks} blocks: {reason}"));
+                (plan.protocol.blocks, plan.protocol.chosen) = (blocks, Some(reason));
+            }
+        }
+    }
     let run_id = run_id(&plan);
     let cells = plan.cells.len();
     let progress = Progress::new(plan.protocol.blocks as u64 * plan.cells.len() as u64);
@@ -57,7 +79,6 @@ pub fn run(args: &Args) -> Result<Exit> {
         None => {
             let dir = args.out.clone().unwrap_or_else(|| Path::new("results").join(&plan.experiment).join(&run_id));
             note(&format!("{}: {} cells in {} blocks", plan.experiment, plan.cells.len(), plan.protocol.blocks));
-            let cores = machine::cores();
             for threads in plan.thread_counts().into_iter().filter(|&threads| threads > cores) {
                 note(&format!(
                     "{threads} threads share {cores} CPUs, bound to none: their times are those of the scheduler, too; \
@@ -75,7 +96,13 @@ pub fn run(args: &Args) -> Result<Exit> {
     progress.finish();
     match ending {
         Ending::Interrupted => {
-            let quick = if args.quick { " --quick" } else { "" };
+            let quick = if args.quick {
+                " --quick"
+            } else if args.pilot {
+                " --pilot"
+            } else {
+                ""
+            };
             let (spec, dir) = (shell_word(&args.spec), shell_word(&dir));
             let select = args.select.flags();
             note(&format!("interrupted; go on with\n  bench run {spec}{quick}{select} --resume {dir}"));
@@ -94,11 +121,23 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
 }
 
-/// The experiment in `path` and its plan on this machine.
+/// An experiment file and what it stands for here.
+pub struct Planned {
+    pub spec: Spec,
+    pub plan: Plan,
+    /// Whether the file leaves the number of blocks to a pilot; the plan has the most then.
+    pub pilot_chooses: bool,
+    /// Most blocks that a pilot may choose.
+    pub most_blocks: u32,
+    /// Cores of this machine.
+    pub cores: usize,
+}
+
+/// Reads and expands the experiment at `path`.
 ///
 /// # Errors
-/// A selection or a file that makes no sense.
-pub(super) fn plan_of(path: &Path, quick: bool, select: &SelectArgs) -> Result<(Spec, Plan)> {
+/// A selection or a file that cannot be used.
+pub fn planned(path: &Path, quick: bool, select: &SelectArgs) -> Result<Planned> {
     let selection = select.selection()?;
     let spec = Spec::read(path).map_err(RunError::from)?;
     let presets: Vec<(&str, usize)> = PRESETS.iter().map(|preset| (preset.name, preset.weights())).collect();
@@ -110,30 +149,13 @@ pub(super) fn plan_of(path: &Path, quick: bool, select: &SelectArgs) -> Result<(
         presets: &presets,
     };
     let plan = expand(&spec, &options).map_err(RunError::from)?;
-    Ok((spec, plan))
-}
-
-/// A path as one word of a shell's command line.
-fn shell_word(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    let pilot_chooses = !quick && matches!(spec.file.protocol.blocks.get_ref(), Blocks::Word(_));
+    let most_blocks = spec.file.protocol.max_blocks.as_ref().map_or(plan.protocol.blocks, |most| *most.get_ref());
+    Ok(Planned { plan, pilot_chooses, most_blocks, cores: options.cores, spec })
 }
 
 /// When the run began, and what it measures.
 pub(super) fn run_id(plan: &Plan) -> String {
     let plan = serde_json::to_string(plan).unwrap_or_default();
     format!("{}-{}", Utc::now().format("%Y%m%dT%H%M%SZ"), &sha256([plan.as_bytes()])[..8])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_quoted_where_a_shell_would_cut_them() {
-        assert_eq!(shell_word(Path::new("results/a-b_1.toml")), "results/a-b_1.toml");
-        assert_eq!(shell_word(Path::new("my results")), "'my results'");
-        assert_eq!(shell_word(Path::new("it's")), r"'it'\''s'");
-    }
 }

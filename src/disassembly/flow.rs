@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
 
 use super::image::Function;
 
@@ -24,8 +24,19 @@ pub struct Graph {
 
 impl Graph {
     /// Decodes what can be reached from the beginning of `function`. Behind a call for which
-    /// `returns` is false, nothing is.
-    pub fn of(function: &Function, returns: impl Fn(&Instruction) -> bool) -> Self {
+    /// `returns` is false, nothing is; `entry(table, n)` is where entry `n` of a jump table leads.
+    pub fn of(
+        function: &Function,
+        returns: impl Fn(&Instruction) -> bool,
+        entry: impl Fn(u64, u64) -> Option<u64>,
+    ) -> Self {
+        let next_of = |i: &Instruction| match (i.flow_control(), function.jump_table(i)) {
+            // A table has no length: it ends where an entry leads out of the function.
+            (FlowControl::IndirectBranch, Some(table)) => {
+                (0..).map_while(|n| entry(table, n).filter(|target| function.holds(*target))).collect()
+            }
+            _ => next_addresses(i),
+        };
         let ends = |i: &Instruction| match i.flow_control() {
             FlowControl::Next => false,
             FlowControl::Call | FlowControl::IndirectCall => !returns(i),
@@ -40,13 +51,13 @@ impl Graph {
                     break;
                 }
                 if ends(&instruction) {
-                    let next = next_addresses(&instruction).into_iter().filter(|next| function.holds(*next));
+                    let next = next_of(&instruction).into_iter().filter(|next| function.holds(*next));
                     pending.extend(next.filter(|next| leaders.insert(*next)));
                     break;
                 }
             }
         }
-        Self::cut(function.start, instructions.into_values(), &leaders, ends)
+        Self::cut(function.start, instructions.into_values(), &leaders, ends, next_of)
     }
 
     /// Cuts instructions, ascending, into blocks: one begins at each leader.
@@ -55,6 +66,7 @@ impl Graph {
         instructions: impl Iterator<Item = Instruction>,
         leaders: &BTreeSet<u64>,
         ends: impl Fn(&Instruction) -> bool,
+        next_of: impl Fn(&Instruction) -> Vec<u64>,
     ) -> Self {
         let mut blocks: Vec<Block> = Vec::new();
         for instruction in instructions {
@@ -66,9 +78,11 @@ impl Graph {
         let at = |address: u64| blocks.binary_search_by_key(&address, |block| block.instructions[0].ip()).ok();
         let successors = |block: &Block| {
             let last = block.instructions[block.instructions.len() - 1];
-            let next = if ends(&last) { next_addresses(&last) } else { vec![last.next_ip()] };
+            let next = if ends(&last) { next_of(&last) } else { vec![last.next_ip()] };
             let mut next: Vec<usize> = next.into_iter().filter_map(at).collect();
-            next.dedup();
+            // Entries of a table may lead to one place from far apart.
+            let mut seen = BTreeSet::new();
+            next.retain(|block| seen.insert(*block));
             next
         };
         let successors: Vec<Vec<usize>> = blocks.iter().map(successors).collect();
@@ -98,6 +112,20 @@ impl Function {
     fn decode_from(&self, address: u64) -> impl Iterator<Item = Instruction> {
         let bytes = &self.code[(address - self.start) as usize..];
         Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).into_iter()
+    }
+
+    /// The table of 32-bit distances from itself that a jump to a computed address takes one of: compilers
+    /// write `lea base,[table]; movsxd at,[base+4*n]; add at,base; jmp at`, the `lea` perhaps long before.
+    fn jump_table(&self, jump: &Instruction) -> Option<u64> {
+        if jump.flow_control() != FlowControl::IndirectBranch || !self.holds(jump.ip()) {
+            return None;
+        }
+        let before: Vec<Instruction> = self.decode_from(self.start).take_while(|i| i.ip() < jump.ip()).collect();
+        let sets =
+            |mnemonic, register| move |i: &&Instruction| i.mnemonic() == mnemonic && i.op0_register() == register;
+        let add = before.iter().rev().find(sets(Mnemonic::Add, jump.op0_register()))?;
+        let load = before.iter().rev().find(sets(Mnemonic::Lea, add.op1_register()))?;
+        load.is_ip_rel_memory_operand().then(|| load.ip_rel_memory_address())
     }
 
     /// The calls, and the jumps to another function at the end of this one.
@@ -137,7 +165,7 @@ mod tests {
 
     #[test]
     fn blocks_begin_where_jumps_lead_and_end_where_they_stand() {
-        let graph = Graph::of(&counting(), |_| true);
+        let graph = Graph::of(&counting(), |_| true, |_, _| None);
         assert_eq!(starts(&graph), [0x1000, 0x1002, 0x1009]);
         let successors: Vec<&[usize]> = graph.blocks.iter().map(|block| block.successors.as_slice()).collect();
         assert_eq!(successors, [&[1][..], &[2, 1], &[]]);
@@ -147,16 +175,29 @@ mod tests {
 
     #[test]
     fn nothing_is_behind_a_call_that_does_not_return() {
-        let graph = Graph::of(&counting(), |call| call.near_branch_target() != 0x2000);
+        let graph = Graph::of(&counting(), |call| call.near_branch_target() != 0x2000, |_, _| None);
         assert_eq!(graph.blocks[2].instructions.len(), 1);
         let panics = Function { start: 0x1000, code: COUNTING[..14].to_vec() };
         assert!(!panics.returns());
     }
 
+    /// `lea rcx,[0x1107]; movsxd rax,[rcx+rax*4]; add rax,rcx; jmp rax; ret; ret`
+    #[test]
+    fn a_jump_through_a_table_leads_where_its_entries_do() {
+        let code = b"\x48\x8d\x0d\x00\x01\x00\x00\x48\x63\x04\x81\x48\x01\xc8\xff\xe0\xc3\xc3".to_vec();
+        let entry = |table, n: u64| {
+            assert_eq!(table, 0x1107);
+            [0x1011, 0x1010, 0x1011, 0x9999, 0x1010].get(n as usize).copied()
+        };
+        let graph = Graph::of(&Function { start: 0x1000, code }, |_| true, entry);
+        assert_eq!(starts(&graph), [0x1000, 0x1010, 0x1011]);
+        assert_eq!(graph.blocks[0].successors, [2, 1]);
+    }
+
     #[test]
     fn bytes_that_are_no_code_end_the_descent() {
         for code in [&b"\x06\x06"[..], b"\x0f", b""] {
-            let graph = Graph::of(&Function { start: 0, code: code.to_vec() }, |_| true);
+            let graph = Graph::of(&Function { start: 0, code: code.to_vec() }, |_| true, |_, _| None);
             assert!(graph.blocks.iter().all(|block| block.successors.is_empty()));
         }
     }

@@ -78,6 +78,13 @@ impl Image {
         Ok(Function { start: address, code })
     }
 
+    /// Where entry `number` of the jump table at `table` leads: each is a distance from the table itself.
+    pub fn entry(&self, table: u64, number: u64) -> Option<u64> {
+        let at = table.wrapping_add(4 * number).wrapping_add(self.bias);
+        let distance = read(&self.memory, at, 4).ok()?;
+        Some(table.wrapping_add_signed(i64::from(self::number(&distance) as i32)))
+    }
+
     /// Where a jump or call leads, if that is known: to a fixed address, or to one that the loader
     /// has written into a table.
     pub fn target(&self, instruction: &Instruction) -> Option<u64> {

@@ -114,7 +114,7 @@ fn of_code(address: usize, name: &dyn Display) -> Result<LoopFacts, Unavailable>
     let returns = |call: &Instruction| callee(call).is_none_or(|function| function.returns());
     let widest = |functions: &[Function]| {
         let loops = functions.iter().flat_map(|function| {
-            let graph = Graph::of(function, returns);
+            let graph = Graph::of(function, returns, |table, n| image.entry(table, n));
             loops::innermost(&graph).iter().map(|found| LoopFacts::of(&graph, found)).collect::<Vec<_>>()
         });
         loops.filter(|facts| facts.products > 0).max_by_key(|facts| facts.weights)

@@ -1,13 +1,13 @@
 //! What the machine says about itself, each fact with its source and, where it says nothing, with a
 //! remedy.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::fs;
 
 use serde::Serialize;
 
-use crate::runner::{
-    counters,
-    machine::{self, NOT_EXPOSED},
+use crate::{
+    counters::{callgrind::Simulator, hardware},
+    runner::machine::{self, NOT_EXPOSED},
 };
 
 /// One fact.
@@ -73,7 +73,7 @@ pub fn read() -> Vec<Fact> {
     let steal = steal.map(|share| format!("{:.2} %", 100.0 * share));
     let unknown = ("not exposed".to_owned(), "run on Linux".to_owned());
     facts.push(fact("steal_since_boot", "/proc/stat", steal.ok_or(unknown)));
-    let counters = counters::hardware().map(|()| "available".to_owned());
+    let counters = hardware::available().map(|()| "available".to_owned());
     facts.push(fact("hardware_counters", "perf_event_open", counters.map_err(|no| (no.reason, no.remedy))));
     facts.push(fact("valgrind", "PATH", valgrind()));
     facts
@@ -101,19 +101,9 @@ fn steal_share(stat: &str) -> Option<f64> {
 
 /// The version of the valgrind in `PATH`.
 fn valgrind() -> Result<String, (String, String)> {
-    let remedy = || "install valgrind, for example with apt install valgrind".to_owned();
-    let path: PathBuf = env::var_os("PATH")
-        .and_then(|folders| {
-            env::split_paths(&folders).map(|folder| folder.join("valgrind")).find(|path| path.is_file())
-        })
-        .ok_or_else(|| ("not in PATH".to_owned(), remedy()))?;
-    let output = Command::new(&path).arg("--version").output();
-    match output {
-        Ok(output) if output.status.success() => {
-            Ok(format!("{} ({})", String::from_utf8_lossy(&output.stdout).trim(), path.display()))
-        }
-        Ok(output) => Err((format!("{} --version: {}", path.display(), output.status), remedy())),
-        Err(error) => Err((format!("{}: {error}", path.display()), remedy())),
+    match Simulator::find() {
+        Ok(simulator) => Ok(format!("{} ({})", simulator.version, simulator.path().display())),
+        Err(none) => Err((none.reason, none.remedy)),
     }
 }
 

@@ -5,13 +5,16 @@
 //! [`Plan::infeasible`] with the reason. Everything else that does not make sense is an error at
 //! its place in the file.
 
+mod factorial;
+
 use std::{collections::BTreeSet, ops::Range};
 
 use septet_kernels::{Isa, Level};
 use toml::Spanned;
 
 use super::{
-    Cell, Combination, Contrast, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload, thread_counts,
+    Cell, Combination, Contrast, CounterSource, Design, DesignKind, Infeasible, PLAN_SCHEMA, Plan, Protocol, Workload,
+    thread_counts,
 };
 use crate::{
     arm::{Arm, AssignError, WIDEST},
@@ -20,11 +23,19 @@ use crate::{
     nearest::nearest,
     plan::{Residency, Source},
     pool::MAX_THREADS,
-    spec::{Assignments, DesignSpec, MatrixSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec},
+    spec::{
+        Assignments, Blocks, DesignSpec, MatrixSpec, SPEC_SCHEMA, Spec, SpecError, StepSpec, Threads, WorkloadSpec,
+    },
 };
 
 /// Fewest blocks of a run that may be cited.
 pub const MIN_BLOCKS: u32 = 10;
+
+/// Most blocks, exclusive.
+const MAX_BLOCKS: u32 = 1001;
+
+/// The number of blocks that a pilot chooses.
+pub const PILOT: &str = "pilot";
 
 /// Longest side of a matrix, exclusive; integer sums are exact up to K = 65,536.
 const MAX_SIDE: usize = 65_537;
@@ -73,7 +84,7 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
         return Err(spec.error(file.workload.span(), "an experiment needs a workload", None));
     }
     check_unique(spec, file.design.get_ref().iter().map(|d| &d.name), "design")?;
-    let blocks = if options.quick { &file.protocol.quick_blocks } else { &file.protocol.blocks };
+    let blocks = if options.quick { *file.protocol.quick_blocks.get_ref() } else { most_blocks(spec)? };
     let mut expansion = Expansion { spec, options, workloads: &workloads, cells: Vec::new(), infeasible: Vec::new() };
     // An arm that no design uses yet has no mistakes either.
     for levels in file.arm.values() {
@@ -92,17 +103,32 @@ pub fn expand(spec: &Spec, options: &Options<'_>) -> Result<Plan, SpecError> {
         hypothesis: file.hypothesis.clone(),
         refuted_by: file.refuted_by.clone(),
         protocol: Protocol {
-            blocks: *blocks.get_ref(),
+            blocks,
             seed: file.protocol.seed,
             margin: *file.protocol.margin.get_ref(),
             confidence: *file.protocol.confidence.get_ref(),
             quick: options.quick,
+            chosen: None,
         },
         workloads: workloads.into_iter().map(|(_, workload)| workload).collect(),
         cells,
         infeasible,
         designs,
+        counters: counter_sources(spec)?,
     })
+}
+
+/// The sources of counters that the file names, each once.
+fn counter_sources(spec: &Spec) -> Result<Option<Vec<CounterSource>>, SpecError> {
+    let Some(counters) = &spec.file.counters else { return Ok(None) };
+    let mut sources = Vec::new();
+    for source in &counters.sources {
+        if sources.contains(source.get_ref()) {
+            return Err(spec.error(source.span(), "this source of counters is named twice", None));
+        }
+        sources.push(*source.get_ref());
+    }
+    Ok(Some(sources))
 }
 
 fn check_header(spec: &Spec) -> Result<(), SpecError> {
@@ -117,11 +143,34 @@ fn check_header(spec: &Spec) -> Result<(), SpecError> {
         check_name(spec, name)?;
     }
     let protocol = &file.protocol;
-    check_range(spec, &protocol.blocks, MIN_BLOCKS..1001, "blocks")?;
-    check_range(spec, &protocol.quick_blocks, 2..1001, "quick_blocks")?;
+    most_blocks(spec)?;
+    check_range(spec, &protocol.quick_blocks, 2..MAX_BLOCKS, "quick_blocks")?;
     check_range(spec, &protocol.margin, 1e-4..0.5, "margin")?;
     check_range(spec, &protocol.confidence, 0.5..0.9999, "confidence")?;
     Ok(())
+}
+
+/// The planned number of blocks, or the most that a pilot may choose.
+fn most_blocks(spec: &Spec) -> Result<u32, SpecError> {
+    let protocol = &spec.file.protocol;
+    if let Some(most) = &protocol.max_blocks {
+        check_range(spec, most, MIN_BLOCKS..MAX_BLOCKS, "max_blocks")?;
+    }
+    match (protocol.blocks.get_ref(), &protocol.max_blocks) {
+        (Blocks::Count(blocks), _) if (MIN_BLOCKS..MAX_BLOCKS).contains(blocks) => Ok(*blocks),
+        (Blocks::Word(word), Some(most)) if word == PILOT => Ok(*most.get_ref()),
+        (Blocks::Word(word), None) if word == PILOT => {
+            let message = "a pilot chooses the number of blocks, and nothing says how many it may choose";
+            let help = format!("add `max_blocks`, at least {MIN_BLOCKS}");
+            Err(spec.error(protocol.blocks.span(), message, help))
+        }
+        _ => {
+            let found = &spec.text[protocol.blocks.span()];
+            let message =
+                format!("blocks is {found}; valid: at least {MIN_BLOCKS} and below {MAX_BLOCKS}, or \"pilot\"");
+            Err(spec.error(protocol.blocks.span(), message, None))
+        }
+    }
 }
 
 /// Names become parts of paths and columns.
@@ -311,11 +360,16 @@ impl Expansion<'_> {
             return Err(self.spec.error(design.name.span(), message, None));
         }
         let workloads = self.workloads_of(design)?;
-        let pairs = self.pairs(design.kind, from, steps)?;
+        let pairs = match design.kind {
+            DesignKind::Factorial => self.all_on(design, from, steps)?,
+            kind => self.pairs(kind, from, steps)?,
+        };
         let singles = match &design.combination {
-            Some(_) if design.kind == DesignKind::Cumulative => self.singles(from, steps)?,
+            Some(_) if matches!(design.kind, DesignKind::Cumulative | DesignKind::Factorial) => {
+                self.singles(from, steps)?
+            }
             Some(_) => {
-                let message = "only a cumulative design has a combination to predict";
+                let message = "only a cumulative or a factorial design has a combination to predict";
                 return Err(self.spec.error(design.name.span(), message, None));
             }
             None => Vec::new(),
@@ -323,7 +377,16 @@ impl Expansion<'_> {
         let name = design.name.get_ref();
         let mut contrasts = Vec::new();
         let mut combinations = Vec::new();
+        let mut factorials = Vec::new();
         for workload in workloads {
+            if design.kind == DesignKind::Factorial {
+                let factorial = self.factorial(name, workload, from, steps)?;
+                let complete = factorial.is_complete();
+                factorials.push(factorial);
+                if !complete {
+                    continue;
+                }
+            }
             for pair in &pairs {
                 contrasts.extend(self.contrast(name, workload, design.kind, pair));
             }
@@ -339,7 +402,8 @@ impl Expansion<'_> {
                 }
             }
         }
-        Ok(Design { name: name.clone(), title: design.title.clone(), kind: design.kind, contrasts, combinations })
+        let (name, title) = (name.clone(), design.title.clone());
+        Ok(Design { name, title, kind: design.kind, contrasts, combinations, factorials })
     }
 
     /// The arms that each step of a design compares.
@@ -399,26 +463,10 @@ impl Expansion<'_> {
     /// The contrast of a pair on a workload, with its cells; nothing, and a note, if it cannot be.
     fn contrast(&mut self, design: &str, workload: &Workload, kind: DesignKind, pair: &Pair) -> Option<Contrast> {
         let unchanged = kind != DesignKind::Null && pair.arm == pair.reference;
-        let impossible = unchanged
-            .then(|| format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best()))
-            .or_else(|| pair.arm.infeasible())
-            .or_else(|| pair.reference.infeasible())
-            .or_else(|| workload.infeasible(&pair.arm))
-            .or_else(|| workload.infeasible(&pair.reference));
-        let left_out = || {
-            let kept = (self.options.keep)(&pair.arm) && (self.options.keep)(&pair.reference);
-            (!kept).then(|| "left out by the selection on the command line".to_owned())
-        };
-        if let Some(reason) = impossible.or_else(left_out) {
-            let note = Infeasible {
-                design: design.to_owned(),
-                step: pair.step.clone(),
-                workload: workload.name.clone(),
-                reason,
-            };
-            if !self.infeasible.contains(&note) {
-                self.infeasible.push(note);
-            }
+        let impossible =
+            unchanged.then(changes_nothing).or_else(|| self.why_not(workload, &[pair.arm, pair.reference]));
+        if let Some(reason) = impossible {
+            self.leave_out(design, &pair.step, workload, reason);
             return None;
         }
         let reference = self.cell(workload, pair.reference, None);
@@ -431,6 +479,24 @@ impl Expansion<'_> {
             reference,
             published: pair.published,
         })
+    }
+
+    /// Why one of `arms` is not measured on a workload, if so.
+    fn why_not(&self, workload: &Workload, arms: &[Arm]) -> Option<String> {
+        let impossible = arms.iter().find_map(Arm::infeasible);
+        let kept = arms.iter().all(self.options.keep);
+        impossible
+            .or_else(|| arms.iter().find_map(|arm| workload.infeasible(arm)))
+            .or_else(|| (!kept).then(|| "left out by the selection on the command line".to_owned()))
+    }
+
+    /// Notes once what a design asked for and does not get.
+    fn leave_out(&mut self, design: &str, step: &str, workload: &Workload, reason: String) {
+        let (design, step) = (design.to_owned(), step.to_owned());
+        let note = Infeasible { design, step, workload: workload.name.clone(), reason };
+        if !self.infeasible.contains(&note) {
+            self.infeasible.push(note);
+        }
     }
 
     /// The id of the cell of an arm on a workload, added if it is new.
@@ -509,6 +575,11 @@ impl<'a> Expansion<'a> {
         ratio.map_or(Ok(()), |ratio| check_range(self.spec, ratio, 0.01..1000.0, "published"))?;
         Ok(ratio.map(|ratio| *ratio.get_ref()))
     }
+}
+
+/// Why a step to where the arm already is cannot be measured.
+fn changes_nothing() -> String {
+    format!("changes nothing on this CPU, whose widest instruction set is {}", Isa::best())
 }
 
 /// What tables call a step.

@@ -6,6 +6,7 @@
 //! tables.
 
 pub mod expand;
+mod factorial;
 #[cfg(test)]
 pub mod small;
 mod threads;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use septet_kernels::{COMPILED_COLS, Isa, Level, Shape};
 use serde::{Deserialize, Serialize};
 
+pub use factorial::{Factor, Factorial, MAX_FACTORS};
 pub use threads::thread_counts;
 
 use crate::{
@@ -40,6 +42,9 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     pub infeasible: Vec<Infeasible>,
     pub designs: Vec<Design>,
+    /// Where counters come from, if the experiment says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Vec<CounterSource>>,
 }
 
 impl Plan {
@@ -68,6 +73,35 @@ impl Plan {
     }
 }
 
+/// Where counters of cells come from, in a pass of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterSource {
+    /// What the compiled inner loops contain.
+    Disassembly,
+    /// What the PMU counts on the workload itself.
+    Hardware,
+    /// What valgrind simulates of one product.
+    Callgrind,
+    /// What one product executes, an instruction at a time.
+    SingleStep,
+}
+
+impl CounterSource {
+    /// Every source, in the order of `counters.csv`.
+    pub const ALL: [Self; 4] = [Self::Disassembly, Self::Hardware, Self::Callgrind, Self::SingleStep];
+
+    /// The value of the column `source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disassembly => "disassembly",
+            Self::Hardware => "perf_event",
+            Self::Callgrind => "callgrind",
+            Self::SingleStep => "single_step",
+        }
+    }
+}
+
 /// How samples are taken; frozen before the first one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +116,9 @@ pub struct Protocol {
     pub confidence: f64,
     /// A shortened run: good for a look, never for a citation.
     pub quick: bool,
+    /// Why there are so many blocks, where a pilot chose them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<String>,
 }
 
 /// Where the weights of a workload live while it runs.
@@ -295,6 +332,9 @@ pub enum DesignKind {
     AddOneIn,
     /// Everything on against everything but one: what is lost without the factor.
     LeaveOneOut,
+    /// Every combination of its steps, each on or off: what each is worth, and what each two are
+    /// worth together.
+    Factorial,
     /// The same arm repeated: must show no difference.
     Null,
 }
@@ -310,6 +350,9 @@ pub struct Design {
     pub contrasts: Vec<Contrast>,
     /// The product of single speed-ups beside the measured combination, one per workload.
     pub combinations: Vec<Combination>,
+    /// All combinations of a factorial design, one per workload; none of other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factorials: Vec<Factorial>,
 }
 
 /// A comparison of two cells of one workload. Its ratio is the reference's time divided by the

@@ -43,12 +43,6 @@ pub enum RecordError {
         path.display()
     )]
     Duplicate { path: PathBuf, line: u64, first: u64, what: String },
-    /// A row about a cell that the plan does not have.
-    #[error(
-        "{}:{line}: column `cell_id`: found `{found}`, expected the id of a cell in the plan of manifest.json",
-        path.display()
-    )]
-    UnknownCell { path: PathBuf, line: u64, found: String },
     /// A file written by another version of the schema.
     #[error(
         "{}: `{key}` is {found}, this version reads {expected}; use the release that wrote the run",

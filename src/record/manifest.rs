@@ -98,6 +98,9 @@ impl Manifest {
                     }
                 }
             }
+            for factorial in &design.factorials {
+                factorial.check(&cells).map_err(|message| format!("design `{}`: {message}", design.name))?;
+            }
         }
         Ok(())
     }
@@ -118,7 +121,7 @@ pub struct CellFacts {
     /// SHA-256 of the residual stream that the reference arm of the cell's format leaves: what the
     /// cell must compute in every block.
     pub output_sha256: String,
-    /// Whether a repetition that does not count comes first in every block.
+    /// Whether repetitions that do not count come first in every block.
     pub warm_up: bool,
     /// Repetitions that count in every block.
     pub repetitions: u32,

@@ -1,5 +1,7 @@
 //! What a run writes: append-only rows and one manifest.
 
+pub mod block;
+pub mod calibration;
 pub mod error;
 pub mod manifest;
 pub mod row;
@@ -9,6 +11,7 @@ pub mod store;
 pub use error::RecordError;
 pub use manifest::{CellFacts, Manifest, Quality};
 pub use row::{
-    CeilingRow, CounterRow, CounterStatus, FailureRow, PairRow, PartialSample, Phase, Sample, Side, WeightsRow,
+    CeilingRow, CounterRow, CounterStatus, FailureRow, OpenSample, PairRow, PartialSample, Phase, Sample, Side,
+    WeightsRow,
 };
 pub use store::{RowWriter, TornLine, read_manifest, read_rows, read_rows_if_any, write_manifest};

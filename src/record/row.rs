@@ -18,6 +18,9 @@ pub const SAMPLES_SCHEMA: u32 = 1;
 /// taken by the host, a roof or a peak that moved meanwhile.
 pub const FLAGS: [&str; 6] = ["preempted", "migrated", "faulted", "stolen", "roof_moved", "peak_moved"];
 
+/// Flags that say that others had the CPUs while the sample was taken.
+pub const DISTURBANCES: [&str; 2] = ["preempted", "stolen"];
+
 /// Whether a repetition counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -82,6 +85,11 @@ pub struct Sample {
     pub major_faults: u64,
     /// Time stolen by the host during the repetition, all CPUs, in clock ticks of 10 ms.
     pub steal_ticks: u64,
+    /// Time in which some task of the machine waited for a CPU during the repetition, as a part of it: what
+    /// `/proc/pressure` counts. Empty where the system does not, and in older runs.
+    pub cpu_pressure: Option<f64>,
+    /// The same for memory.
+    pub memory_pressure: Option<f64>,
 }
 
 impl Sample {
@@ -127,6 +135,8 @@ impl Sample {
             minor_faults: 0,
             major_faults: 0,
             steal_ticks: 0,
+            cpu_pressure: None,
+            memory_pressure: None,
         }
     }
 }
@@ -161,9 +171,10 @@ pub struct CounterRow {
     pub value: Option<f64>,
     pub unit: String,
     pub status: CounterStatus,
-    /// `perf_event`, `disassembly`, …
+    /// `disassembly`, `perf_event`, `callgrind` or `single_step`.
     pub source: String,
-    /// Why there is no value and what would give one; empty otherwise.
+    /// Why there is no value and what would give one. Of a value, how it came about where the source
+    /// leaves that open: its settings, and behind a semicolon the kernel that ran.
     pub reason: String,
 }
 
@@ -219,6 +230,11 @@ pub struct WeightsRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PartialSample(pub Sample);
+
+/// A sample of the block that runs now: it is in `samples.csv` or `partial.csv` once the block has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OpenSample(pub Sample);
 
 /// A cell that is not timed any more, and why: it failed its check, crashed, hung, or computed
 /// something else than the other arms of its format.

@@ -3,7 +3,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::row::{
-    CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PairRow, PartialSample, Sample, Side, WeightsRow,
+    CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, OpenSample, PairRow, PartialSample, Sample, Side,
+    WeightsRow,
 };
 use crate::{doctor::Quantity, plan::Plan};
 
@@ -71,13 +72,16 @@ impl Row for Sample {
         "minor_faults",
         "major_faults",
         "steal_ticks",
+        "cpu_pressure",
+        "memory_pressure",
     ];
-    const LATER: &'static [&'static str] = &["peak_before", "peak_after"];
+    const LATER: &'static [&'static str] = &["peak_before", "peak_after", "cpu_pressure", "memory_pressure"];
     const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let roof = |value: f64| value.is_finite() && value >= 0.0;
         let peak = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value > 0.0);
+        let pressure = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
         if !(self.value.is_finite() && self.value > 0.0) {
             Err(("value", "a positive, finite number"))
         } else if !roof(self.roof_before) {
@@ -88,6 +92,10 @@ impl Row for Sample {
             Err(("peak_before", "a positive, finite rate in GMAC/s, or nothing"))
         } else if !peak(self.peak_after) || self.peak_after.is_some() != self.peak_before.is_some() {
             Err(("peak_after", "a positive, finite rate in GMAC/s, or nothing, as `peak_before`"))
+        } else if !pressure(self.cpu_pressure) {
+            Err(("cpu_pressure", "a finite share of the time, 0 or more, or nothing"))
+        } else if !pressure(self.memory_pressure) {
+            Err(("memory_pressure", "a finite share of the time, 0 or more, or nothing"))
         } else if !self.flags.split_terminator('+').all(|flag| FLAGS.contains(&flag)) {
             Err((
                 "flags",
@@ -151,7 +159,7 @@ impl Row for Sample {
 }
 
 /// A block that the plan does not have, and what it has.
-fn beyond(block: u32, plan: &Plan) -> Option<(&'static str, String)> {
+pub(super) fn beyond(block: u32, plan: &Plan) -> Option<(&'static str, String)> {
     let blocks = plan.protocol.blocks;
     (block >= blocks).then(|| ("block", format!("a block of the plan, below {blocks}")))
 }
@@ -304,6 +312,25 @@ impl Row for CounterRow {
 
 impl Row for PartialSample {
     const FILE: &'static str = "partial.csv";
+    const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
+    const LATER: &'static [&'static str] = Sample::LATER;
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
+
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        self.0.check()
+    }
+
+    fn key(&self) -> String {
+        self.0.key()
+    }
+
+    fn cell_id(&self) -> Option<&str> {
+        self.0.cell_id()
+    }
+}
+
+impl Row for OpenSample {
+    const FILE: &'static str = "open.csv";
     const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
     const LATER: &'static [&'static str] = Sample::LATER;
     const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;

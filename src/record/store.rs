@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
+use serde::Serialize;
 
 use super::error::RecordError;
 use super::manifest::{MANIFEST_SCHEMA, Manifest};
@@ -65,6 +66,8 @@ impl<R: Row> RowWriter<R> {
         let mut inner = WriterBuilder::new().has_headers(false).from_writer(file);
         if whole == 0 {
             inner.write_record(R::COLUMNS).map_err(csv_error(&path))?;
+            // At once: a writer that is killed before its first row leaves a file that can be read.
+            inner.flush().map_err(io(&path))?;
         }
         Ok(RowWriter { path, inner, rows: std::marker::PhantomData })
     }
@@ -75,6 +78,16 @@ impl<R: Row> RowWriter<R> {
     ///
     /// If a row breaks its own rules (then nothing of the block is written) or the disk fails.
     pub fn write_block(&mut self, rows: &[R]) -> Result<(), RecordError> {
+        self.write_loosely(rows)?;
+        self.inner.get_ref().sync_data().map_err(io(&self.path))
+    }
+
+    /// Writes rows that outlive this process, but not the system: nothing waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`RowWriter::write_block`].
+    pub fn write_loosely(&mut self, rows: &[R]) -> Result<(), RecordError> {
         for row in rows {
             row.check().map_err(|(column, expected)| RecordError::Inconsistent {
                 path: self.path.clone(),
@@ -84,8 +97,7 @@ impl<R: Row> RowWriter<R> {
         for row in rows {
             self.inner.serialize(row).map_err(csv_error(&self.path))?;
         }
-        self.inner.flush().map_err(io(&self.path))?;
-        self.inner.get_ref().sync_data().map_err(io(&self.path))
+        self.inner.flush().map_err(io(&self.path))
     }
 }
 
@@ -100,9 +112,30 @@ impl<R: Row> RowWriter<R> {
 /// If the file is missing, has an unknown, missing or repeated column, a field that is not a value
 /// of its column, a measurement twice, or a cell that `manifest` does not plan.
 pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
+    let cells: BTreeSet<&str> = manifest.plan.cells.iter().map(|c| c.id.as_str()).collect();
+    let unknown = |row: &R| row.cell_id().is_some_and(|id| !cells.contains(id));
+    read_rows_of(dir, &manifest.plan.unnamed_factors(), |row: &R| {
+        if unknown(row) {
+            return Some(("cell_id", "the id of a cell in the plan of manifest.json".to_owned()));
+        }
+        row.contradicts(&manifest.plan)
+    })
+}
+
+/// Reads every row of `R::FILE` in `dir` that nothing in `contradicts` speaks against: the column at fault
+/// and what is expected there. Columns of `unnamed` that the file lacks have their value there, and those of
+/// [`Row::LATER`] are empty.
+///
+/// # Errors
+///
+/// As [`read_rows`].
+pub(super) fn read_rows_of<R: Row>(
+    dir: &Path,
+    unnamed: &BTreeMap<String, String>,
+    contradicts: impl Fn(&R) -> Option<(&'static str, String)>,
+) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
     let path = dir.join(R::FILE);
     let bytes = fs::read(&path).map_err(io(&path))?;
-    let cells: BTreeSet<&str> = manifest.plan.cells.iter().map(|c| c.id.as_str()).collect();
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
     let mut records: Vec<ByteRecord> = reader.byte_records().collect::<Result<_, _>>().map_err(csv_error(&path))?;
     let torn = if bytes.last().is_some_and(|&b| b != b'\n') {
@@ -115,7 +148,7 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         Some(record) => text(&path, &record)?,
         None => StringRecord::new(),
     };
-    let mut added = manifest.plan.unnamed_factors();
+    let mut added = unnamed.clone();
     added.extend(R::LATER.iter().map(|&column| (column.to_owned(), String::new())));
     check_header::<R>(&path, &header, &added)?;
     let width = header.len();
@@ -131,10 +164,7 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
         }
         added.values().for_each(|value| record.push_field(value.as_bytes()));
         let row: R = parse(&path, &header, &record)?;
-        if let Some(found) = row.cell_id().filter(|id| !cells.contains(id)) {
-            return Err(RecordError::UnknownCell { path, line, found: found.to_owned() });
-        }
-        if let Some((column, expected)) = row.contradicts(&manifest.plan) {
+        if let Some((column, expected)) = contradicts(&row) {
             let at = header.iter().position(|name| name == column);
             let found = at.and_then(|at| record.get(at)).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let (column, found) = (column.to_owned(), found.unwrap_or_default());
@@ -148,13 +178,20 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
     Ok((rows, torn))
 }
 
-/// [`read_rows`] of a file that a run need not have: no rows where there is none.
+/// [`read_rows`] of a file that a run need not have: no rows where there is none, or one whose header was
+/// never written to its end.
 ///
 /// # Errors
 ///
 /// As [`read_rows`], except for a missing file.
 pub fn read_rows_if_any<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
-    if dir.join(R::FILE).exists() { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
+    let path = dir.join(R::FILE);
+    let mut header = Vec::new();
+    match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Vec::new(), None)),
+        file => file.and_then(|file| BufReader::new(file).read_until(b'\n', &mut header)).map_err(io(&path))?,
+    };
+    if header.ends_with(b"\n") { read_rows(dir, manifest) } else { Ok((Vec::new(), None)) }
 }
 
 /// Writes `manifest.json`, replacing it in one step.
@@ -163,15 +200,19 @@ pub fn read_rows_if_any<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<
 ///
 /// If the disk fails.
 pub fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), RecordError> {
-    let path = dir.join(MANIFEST_FILE);
-    let json = |cause| RecordError::Json { path: path.clone(), cause };
-    let mut bytes = serde_json::to_vec_pretty(manifest).map_err(json)?;
+    write_json(&dir.join(MANIFEST_FILE), manifest)
+}
+
+/// Writes `value` to `path`, replacing what is there in one step.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RecordError> {
+    let json = |cause| RecordError::Json { path: path.to_owned(), cause };
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(json)?;
     bytes.push(b'\n');
     let draft = path.with_extension("json.new");
     let mut file = File::create(&draft).map_err(io(&draft))?;
     file.write_all(&bytes).map_err(io(&draft))?;
     file.sync_data().map_err(io(&draft))?;
-    fs::rename(&draft, &path).map_err(io(&path))
+    fs::rename(&draft, path).map_err(io(path))
 }
 
 /// Reads `manifest.json` and checks that it describes the run consistently.

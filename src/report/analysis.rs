@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polars::error::PolarsResult;
 
+use super::amdahl::{AmdahlResult, amdahls};
 use super::blocks::{BlockTable, Blocks, blocks, counted_sessions};
 use super::ceilings::Ceilings;
+use super::factorial::{FactorialResult, factorials};
 use super::metric::{
     self, KERNEL_TIME, PREFILL_TIME, PREFILL_TOKENS_PER_S, TIME_TO_FIRST_TOKEN, TOKEN_TIME, TOKENS_PER_S, Whole,
 };
@@ -45,10 +47,18 @@ pub struct Analysis {
     /// By design, metric and step, in the order of the plan.
     pub contrasts: Vec<ContrastResult>,
     pub combinations: Vec<CombinationResult>,
+    /// By design, metric and workload, in the order of the plan.
+    pub factorials: Vec<FactorialResult>,
+    /// Kernels beside the pipeline, by contrast, in the order of the plan.
+    pub amdahls: Vec<AmdahlResult>,
     /// Arms on several numbers of threads, in the order of the plan.
     pub scalings: Vec<Scaling>,
     /// Cells beside kernels of other projects, in the order of the plan.
     pub rivals: Vec<AgainstRival>,
+    /// What a calibration of the machine class of this run found, in a sentence.
+    pub calibration: Option<String>,
+    /// Tries at blocks that were disturbed and run again.
+    pub requeued: usize,
 }
 
 /// One cell with its metrics.
@@ -239,6 +249,8 @@ impl Analysis {
         let study = Study { table: &table, manifest: &manifest, cells: &cells };
         let contrasts = plan.designs.iter().flat_map(|design| study.contrasts(design)).collect();
         let combinations = plan.designs.iter().flat_map(|design| study.combinations(design)).collect();
+        let factorials = factorials(plan, &cells, &table);
+        let amdahls = amdahls(plan, &cells, &table);
         let scalings = scalings(plan, &table, plan.protocol.confidence);
         let rivals = against_rivals(plan, &cells, &table);
         Ok(Analysis {
@@ -249,8 +261,12 @@ impl Analysis {
             cells,
             contrasts,
             combinations,
+            factorials,
+            amdahls,
             scalings,
             rivals,
+            calibration: None,
+            requeued: 0,
             manifest,
         })
     }

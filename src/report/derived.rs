@@ -1,4 +1,4 @@
-//! `cells.csv` and `contrasts.csv`: every derived number at full precision, for other programs.
+//! `cells.csv`, `contrasts.csv` and `effects.csv`: every derived number at full precision, for other programs.
 //!
 //! A number that does not exist (no block, an interval that one block does not bound) is an empty
 //! field, never a zero.
@@ -8,7 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use polars::prelude::*;
 
 use super::analysis::{Analysis, CellResult, ContrastResult, MetricResult, Traffic};
+use super::factorial::FactorialResult;
 use super::metric::KERNEL_TIME;
+use crate::stats::Interval;
+use crate::stats::contrast::Effect;
+use crate::stats::simultaneous::Joint;
 
 /// `cells.csv`: one row for each metric of each cell; one row without numbers for a cell that was
 /// never measured.
@@ -110,7 +114,66 @@ pub fn contrasts_csv(analysis: &Analysis) -> PolarsResult<Vec<u8>> {
     )?)
 }
 
-fn bounded(result: &ContrastResult, end: impl Fn(crate::stats::Interval) -> f64) -> Option<f64> {
+/// One row of `effects.csv`.
+struct EffectRow<'a> {
+    result: &'a FactorialResult,
+    kind: &'static str,
+    factors: String,
+    effect: Effect,
+    /// Of the total, which is no part of a family, its own p.
+    p_adjusted: f64,
+    published: Option<f64>,
+}
+
+/// `effects.csv`: factorial designs in each metric. One row for each main effect, each interaction
+/// (factors joined by ` × `), the contribution of each factor, and the total; none where a design is
+/// incomplete. Intervals hold together within the first two kinds and within the third.
+///
+/// # Errors
+///
+/// If the data frame library fails.
+pub fn effects_csv(analysis: &Analysis) -> PolarsResult<Vec<u8>> {
+    let rows: Vec<EffectRow<'_>> = analysis.factorials.iter().flat_map(effect_rows).collect();
+    let end = |row: &EffectRow<'_>, end: fn(Interval) -> f64| {
+        Some(row.effect.interval).filter(|interval| interval.is_bounded()).map(end)
+    };
+    write(df!(
+        "design" => column(&rows, |r| r.result.design.as_str()),
+        "workload" => column(&rows, |r| r.result.factorial.workload.as_str()),
+        "metric" => column(&rows, |r| r.result.metric.as_str()),
+        "kind" => column(&rows, |r| r.kind),
+        "factors" => column(&rows, |r| r.factors.clone()),
+        "n_blocks" => column(&rows, |r| r.effect.n_blocks as u64),
+        "ratio" => column(&rows, |r| r.effect.ratio),
+        "ci_low" => column(&rows, |r| end(r, |interval| interval.low)),
+        "ci_high" => column(&rows, |r| end(r, |interval| interval.high)),
+        "p" => column(&rows, |r| r.effect.p),
+        "p_adjusted" => column(&rows, |r| r.p_adjusted),
+        "mde" => column(&rows, |r| finite(r.effect.detectable)),
+        "published_ratio" => column(&rows, |r| r.published),
+    )?)
+}
+
+fn effect_rows(result: &FactorialResult) -> Vec<EffectRow<'_>> {
+    let Some(effects) = result.effects() else { return Vec::new() };
+    let row = |kind, set: usize, joint: Joint| EffectRow {
+        result,
+        kind,
+        factors: result.factorial.label(set, " × "),
+        effect: joint.effect,
+        p_adjusted: joint.p_adjusted,
+        published: result.factorial.published(set),
+    };
+    let terms = effects
+        .terms
+        .iter()
+        .map(|(term, joint)| row(if term.is_power_of_two() { "main effect" } else { "interaction" }, *term, *joint));
+    let contributions = (0..).zip(&effects.contributions).map(|(at, joint)| row("contribution", 1 << at, *joint));
+    let total = Joint { effect: effects.total, p_adjusted: effects.total.p };
+    terms.chain(contributions).chain([row("total", result.factorial.size() - 1, total)]).collect()
+}
+
+fn bounded(result: &ContrastResult, end: impl Fn(Interval) -> f64) -> Option<f64> {
     result.outcome.numbers().map(|judged| judged.effect.interval).filter(|i| i.is_bounded()).map(end)
 }
 

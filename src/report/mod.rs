@@ -2,14 +2,20 @@
 //!
 //! [`build`] is a pure function of `manifest.json`, `samples.csv`, `ceilings.csv`, `weights.csv`,
 //! `counters.csv` and `failures.csv`: no clock, no randomness, no map in hash order, fonts embedded. Running it again writes the same
-//! bytes.
+//! bytes. The one thing from elsewhere is a sentence on the calibration of the same machine class, where
+//! one lies beside the run ([`calibration::Calibration::beside`]).
 
+pub mod amdahl;
 pub mod analysis;
 pub mod blocks;
+pub mod calibration;
 pub mod ceilings;
+pub mod counters;
 pub mod derived;
 pub mod error;
+pub mod factorial;
 pub mod figure;
+pub mod forecast;
 pub mod grid;
 pub mod metric;
 pub mod render;
@@ -25,12 +31,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::plan::DesignKind;
+use crate::record::block::{BlockRow, BlockStatus};
 use crate::record::{
     CeilingRow, CounterRow, FailureRow, Sample, TornLine, WeightsRow, read_manifest, read_rows, read_rows_if_any,
 };
 use analysis::Analysis;
+use calibration::Calibration;
 pub use error::ReportError;
-use figure::FIGURES;
+use figure::{Chart, FIGURES};
 use grid::Grid;
 use table::{TABLES, Table};
 
@@ -64,9 +72,15 @@ impl Report {
         let (ceilings, torn_ceiling) = read_rows_if_any::<CeilingRow>(dir, &manifest)?;
         let (weights, torn_weights) = read_rows_if_any::<WeightsRow>(dir, &manifest)?;
         let (failures, torn_failure) = read_rows_if_any::<FailureRow>(dir, &manifest)?;
-        let torn =
-            [torn_sample, torn_counter, torn_ceiling, torn_weights, torn_failure].into_iter().flatten().collect();
-        Ok(Report { analysis: Analysis::new(manifest, &samples, counters, &ceilings, &weights, &failures)?, torn })
+        let torns = [torn_sample, torn_counter, torn_ceiling, torn_weights, torn_failure];
+        let mut torn: Vec<TornLine> = torns.into_iter().flatten().collect();
+        let mut analysis = Analysis::new(manifest, &samples, counters, &ceilings, &weights, &failures)?;
+        let calibration = Calibration::beside(dir, &analysis.manifest.environment)?;
+        analysis.calibration = calibration.and_then(|calibration| calibration.sentence());
+        let (tries, torn_try) = read_rows_if_any::<BlockRow>(dir, &analysis.manifest)?;
+        analysis.requeued = tries.iter().filter(|row| row.status == BlockStatus::Requeued).count();
+        torn.extend(torn_try);
+        Ok(Report { analysis, torn })
     }
 
     /// Writes every derived file into `dir`.
@@ -79,21 +93,18 @@ impl Report {
         let mut writer = Writer { dir, files: Vec::new() };
         writer.write("cells.csv", &derived::cells_csv(analysis)?)?;
         writer.write("contrasts.csv", &derived::contrasts_csv(analysis)?)?;
+        if !analysis.factorials.is_empty() {
+            writer.write("effects.csv", &derived::effects_csv(analysis)?)?;
+        }
         let origin = format!("{}, run {}", analysis.manifest.plan.experiment, analysis.manifest.run_id);
         // A table that the experiment has nothing to show in is not written.
         let tables = TABLES.iter().map(|table| (table.name(), table.build(analysis)));
         for (name, grid) in tables.filter(|(_, grid)| !grid.rows.is_empty()) {
-            writer.write(&format!("tables/{name}.md"), render::markdown(&grid).as_bytes())?;
-            writer.write(&format!("tables/{name}.tex"), render::latex(&grid, &origin).as_bytes())?;
-            writer.write(&format!("tables/{name}.csv"), render::csv(&grid).as_bytes())?;
+            writer.table(name, &grid, &origin)?;
         }
         let charts = FIGURES.iter().flat_map(|figure| figure.charts(analysis));
         for chart in charts.filter(|chart| !chart.is_empty()) {
-            let name = format!("figures/{}", chart.name());
-            writer.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
-            writer.write(&format!("{name}.svg"), figure::svg(&chart, &dir.join(&name))?.as_bytes())?;
-            figure::png(&chart, &dir.join(format!("{name}.png")))?;
-            writer.files.push(PathBuf::from(format!("{name}.png")));
+            writer.chart(&chart)?;
         }
         Ok(ReportSummary { files: writer.files, torn: self.torn.clone() })
     }
@@ -143,6 +154,23 @@ impl Writer<'_> {
         }
         fs::write(&path, bytes).map_err(io)?;
         self.files.push(PathBuf::from(name));
+        Ok(())
+    }
+
+    /// A table in every notation.
+    fn table(&mut self, name: &str, grid: &Grid, origin: &str) -> Result<(), ReportError> {
+        self.write(&format!("tables/{name}.md"), render::markdown(grid).as_bytes())?;
+        self.write(&format!("tables/{name}.tex"), render::latex(grid, origin).as_bytes())?;
+        self.write(&format!("tables/{name}.csv"), render::csv(grid).as_bytes())
+    }
+
+    /// A figure with its data.
+    fn chart(&mut self, chart: &Chart) -> Result<(), ReportError> {
+        let name = format!("figures/{}", chart.name());
+        self.write(&format!("{name}.csv"), render::csv(&chart.data()).as_bytes())?;
+        self.write(&format!("{name}.svg"), figure::svg(chart, &self.dir.join(&name))?.as_bytes())?;
+        figure::png(chart, &self.dir.join(format!("{name}.png")))?;
+        self.files.push(PathBuf::from(format!("{name}.png")));
         Ok(())
     }
 }

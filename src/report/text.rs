@@ -13,10 +13,22 @@ pub const NONE: &str = "–";
 pub fn effect(effect: &Effect) -> String {
     let digits = decimals(effect.ratio);
     let interval = match effect.interval {
-        interval if interval.is_bounded() => format!("{:.digits$}, {:.digits$}", interval.low, interval.high),
+        interval if interval.is_bounded() => format!("{}, {}", end(interval.low, digits), end(interval.high, digits)),
         _ => NONE.to_owned(),
     };
     format!("{:.digits$} [{interval}]", effect.ratio)
+}
+
+/// Ratios beyond this factor say no more than that nothing is known: few blocks, many effects at once.
+const FAR: f64 = 1000.0;
+
+/// An end of an interval of ratios, whose digits end where it says nothing any more.
+fn end(ratio: f64, digits: usize) -> String {
+    match ratio {
+        _ if ratio > FAR => format!(">{FAR}"),
+        _ if ratio < 1.0 / FAR => format!("<{}", 1.0 / FAR),
+        _ => format!("{ratio:.digits$}"),
+    }
 }
 
 /// A published factor, with the digits that it was published with.
@@ -56,7 +68,11 @@ pub fn percent(share: f64) -> String {
 
 /// A percentage with two decimals; a dash when it is unbounded.
 pub fn two_decimals(share: f64) -> String {
-    if share.is_finite() { format!("{:.2}%", 100.0 * share) } else { NONE.to_owned() }
+    match share {
+        _ if !share.is_finite() => NONE.to_owned(),
+        _ if share > FAR => format!(">{}", percent(FAR)),
+        _ => format!("{:.2}%", 100.0 * share),
+    }
 }
 
 /// `f` of a value, or a dash.
@@ -118,8 +134,13 @@ mod tests {
         assert_eq!([0.95, 0.07, 0.955].map(percent), ["95%", "7%", "95.5%"]);
         assert_eq!([0.0, 0.0123].map(p_value), ["<0.001", "0.012"]);
         let unbounded = Interval { low: 0.0, high: f64::INFINITY };
-        let single = Effect { n_blocks: 1, ratio: 1.5, interval: unbounded, p: 1.0, detectable: f64::INFINITY };
+        let (spread, detectable) = (f64::INFINITY, f64::INFINITY);
+        let single = Effect { n_blocks: 1, ratio: 1.5, interval: unbounded, p: 1.0, spread, detectable };
         assert_eq!((effect(&single), two_decimals(single.detectable)), ("1.500 [–]".to_owned(), "–".to_owned()));
+        let wide = Interval { low: 3e-5, high: 2e6 };
+        let far = Effect { interval: wide, ..single };
+        assert_eq!(effect(&far), "1.500 [<0.001, >1000]");
+        assert_eq!([4e6, 0.0123].map(two_decimals), [">100000%", "1.23%"]);
     }
 
     #[test]

@@ -17,11 +17,12 @@ use super::{
     ceilings, machine,
     roof::Roof,
     stage::{Repetition, Stage, output_sha256},
+    warm_up::{self, WarmUp},
 };
 use crate::{
     arm::Arm,
     plan::{Cell, Workload},
-    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, WeightsRow},
+    record::{CeilingRow, CellFacts, Manifest, Phase, Sample, WeightsRow, rules::Row as _},
     stats::summary,
 };
 
@@ -118,7 +119,8 @@ impl Block<'_> {
         Ok(entries)
     }
 
-    /// The warm-up, if it needs one, and the repetitions of one cell, as fixed before the first block.
+    /// The warm-up, if preflight says that it needs one, and the repetitions of one cell, as many as preflight
+    /// says.
     fn cell(
         &self,
         workload: &Workload,
@@ -127,17 +129,33 @@ impl Block<'_> {
         stage: &Stage,
         roof: &mut Roof,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
-        let repetitions = facts.repetitions + u32::from(facts.warm_up);
-        let mut running = stage.arm(&arm, repetitions as usize)?;
+        let most = facts.repetitions + if facts.warm_up { warm_up::MOST } else { 0 };
+        let mut running = stage.arm(&arm, most as usize)?;
         let mut gauge = Gauge::new(roof, workload, &arm, stage.pool());
         let mut before = gauge.begin();
         let mut samples = Vec::new();
         let mut output = Vec::new();
-        for repetition in 0..repetitions {
+        let mut warm_up = facts.warm_up.then(WarmUp::default);
+        let mut counted = 0;
+        for repetition in 0.. {
+            warm_up = warm_up.filter(|warm_up| !warm_up.is_over());
+            if warm_up.is_none() && counted == facts.repetitions {
+                break;
+            }
             let result = stage.repeat(&mut *running)?;
-            let phase = if facts.warm_up && repetition == 0 { Phase::Warmup } else { Phase::Measure };
+            let phase = match &mut warm_up {
+                Some(warm_up) => {
+                    warm_up.add(result.seconds());
+                    Phase::Warmup
+                }
+                None => {
+                    counted += 1;
+                    Phase::Measure
+                }
+            };
             let evidence = result.evidence;
             let bracket = Bracket { before, after: gauge.measure() };
+            let pressure = |stalled_us: u64| stalled_us as f64 / 1e6 / result.seconds();
             let mut flags = evidence.flags(result.seconds(), workload.threads);
             flags.extend(bracket.flags());
             for (metric, value) in metrics(workload, &result) {
@@ -156,6 +174,8 @@ impl Block<'_> {
                     minor_faults: evidence.minor_faults,
                     major_faults: evidence.major_faults,
                     steal_ticks: evidence.steal_ticks,
+                    cpu_pressure: evidence.cpu_stalled_us.map(pressure),
+                    memory_pressure: evidence.memory_stalled_us.map(pressure),
                     ..Sample::of(cell, workload)
                 };
                 samples.push(bracket.into_sample(sample));
@@ -186,13 +206,18 @@ fn metrics(workload: &Workload, repetition: &Repetition) -> impl Iterator<Item =
 /// What a cell computed must be what the reference arm of its format computed before the first block.
 fn verify(facts: &CellFacts, output: &[u32], samples: Vec<Sample>) -> Event {
     let found = output_sha256(output);
-    if found == facts.output_sha256 {
-        return Event::Samples(samples);
-    }
     let expected = &facts.output_sha256;
-    let reason = format!(
-        "wrong output: the residual stream has SHA-256 {found} and not {expected} as the reference of its format"
-    );
+    // A time that is no time must not end the run when it is written.
+    let bad = samples.iter().find_map(|sample| Some((sample, sample.check().err()?)));
+    let reason = match bad {
+        _ if found != *expected => format!(
+            "wrong output: the residual stream has SHA-256 {found} and not {expected} as the reference of its format"
+        ),
+        Some((sample, (column, valid))) => {
+            format!("{} of repetition {} has no usable `{column}`: expected {valid}", sample.metric, sample.repetition)
+        }
+        None => return Event::Samples(samples),
+    };
     Event::Failed { cell: facts.cell_id.clone(), reason }
 }
 
@@ -200,4 +225,44 @@ fn emit(out: &mut impl Write, event: &Event) -> Result<(), RunError> {
     let line = serde_json::to_string(event).map_err(io::Error::from)?;
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{plan::small, record::Quality};
+
+    const BODY: &str = r#"
+workload = [{ name = "one", title = "?", matrix = { rows = 64, cols = 128 }, threads = 1, repetitions = 1, tokens = 1 }]
+arm = { base = { unpack = "lut" } }
+design = [{ name = "same", title = "?", kind = "null", from = "base" }]
+"#;
+
+    #[test]
+    fn wrong_bits_and_times_that_are_none_fail_the_cell() {
+        let plan = small::plan(&small::spec(BODY)).unwrap();
+        let (cell, output) = (&plan.cells[0], [1, 2, 3]);
+        let facts = CellFacts {
+            cell_id: cell.id.clone(),
+            weights_per_unit: 1,
+            bytes_per_unit: 1,
+            prompt_tokens: None,
+            output_sha256: output_sha256(&output),
+            warm_up: false,
+            repetitions: 1,
+            quality: Quality::default(),
+        };
+        let sample = |value| Sample { metric: "token_time".to_owned(), value, ..Sample::of(cell, &plan.workloads[0]) };
+        let reason = |output: &[u32], value| match verify(&facts, output, vec![sample(1.0), sample(value)]) {
+            Event::Failed { cell: failed, reason } if failed == cell.id => reason,
+            Event::Samples(samples) => format!("{} samples", samples.len()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&output, 2.0), "2 samples");
+        assert!(reason(&[1, 2, 4], 2.0).contains("wrong output"));
+        for none in [f64::NAN, f64::INFINITY, 0.0] {
+            let text = reason(&output, none);
+            assert_eq!(text, "token_time of repetition 0 has no usable `value`: expected a positive, finite number");
+        }
+    }
 }

@@ -19,6 +19,10 @@ pub struct Evidence {
     pub major_faults: u64,
     /// Ticks (10 ms) that the host took from this machine's CPUs.
     pub steal_ticks: u64,
+    /// Microseconds in which some task of the machine waited for a CPU, where the system counts them.
+    pub cpu_stalled_us: Option<u64>,
+    /// The same for memory.
+    pub memory_stalled_us: Option<u64>,
 }
 
 /// Involuntary switches a second of one thread above which a sample is flagged: a scheduler tick
@@ -50,6 +54,8 @@ impl Evidence {
         let cpus = fs::read_to_string("/proc/stat").unwrap_or_default();
         let steal = cpus.lines().next().and_then(|line| line.split_whitespace().nth(8)).and_then(|n| n.parse().ok());
         evidence.steal_ticks = steal.unwrap_or(0);
+        evidence.cpu_stalled_us = stalled("cpu");
+        evidence.memory_stalled_us = stalled("memory");
         evidence
     }
 
@@ -62,6 +68,8 @@ impl Evidence {
             minor_faults: self.minor_faults.saturating_sub(before.minor_faults),
             major_faults: self.major_faults.saturating_sub(before.major_faults),
             steal_ticks: self.steal_ticks.saturating_sub(before.steal_ticks),
+            cpu_stalled_us: difference(self.cpu_stalled_us, before.cpu_stalled_us),
+            memory_stalled_us: difference(self.memory_stalled_us, before.memory_stalled_us),
         }
     }
 
@@ -76,6 +84,21 @@ impl Evidence {
         ];
         rules.into_iter().filter_map(|(holds, flag)| holds.then_some(flag)).collect()
     }
+}
+
+/// The total of the line `some` of a file of `/proc/pressure`, in microseconds.
+fn stalled(resource: &str) -> Option<u64> {
+    total(&fs::read_to_string(format!("/proc/pressure/{resource}")).ok()?)
+}
+
+/// The total of `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`.
+fn total(pressure: &str) -> Option<u64> {
+    let some = pressure.lines().find_map(|line| line.strip_prefix("some "))?;
+    some.split_whitespace().find_map(|word| word.strip_prefix("total=")).and_then(|total| total.parse().ok())
+}
+
+fn difference(now: Option<u64>, before: Option<u64>) -> Option<u64> {
+    Some(now?.saturating_sub(before?))
 }
 
 /// The number of a `name … number` line.
@@ -94,6 +117,18 @@ mod tests {
         assert_eq!(field(status, "voluntary_ctxt_switches"), 12);
         assert_eq!(field(status, "nonvoluntary_ctxt_switches"), 3);
         assert_eq!(field("se.nr_migrations                 :   7\n", "se.nr_migrations"), 7);
+    }
+
+    #[test]
+    fn pressure_is_the_total_of_some_task() {
+        let text =
+            "some avg10=0.68 avg60=0.92 avg300=7.23 total=8925365264\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+        assert_eq!(total(text), Some(8_925_365_264));
+        assert_eq!(total("full avg10=0.00 total=7\n"), None);
+        assert_eq!(
+            (difference(Some(9), Some(4)), difference(Some(9), None), difference(None, None)),
+            (Some(5), None, None)
+        );
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn plan() -> Plan {
 }
 
 /// What a block's process reports of a cell, in every metric and repetition.
-fn samples(plan: &Plan, cell: &Cell, block: u32) -> Vec<Sample> {
+pub fn samples(plan: &Plan, cell: &Cell, block: u32) -> Vec<Sample> {
     let workload = &plan.workloads[0];
     let sample = |phase, repetition, metric: &str| Sample {
         block,
@@ -83,8 +83,9 @@ pub fn program(dir: &Path, script: &str) -> PathBuf {
     program
 }
 
-/// Reports every cell that is not skipped, from files in `dir`, and dies in cell number `crash`.
-pub fn script(dir: &Path, plan: &Plan, crash: Option<usize>) -> String {
+/// Reports every cell that is not skipped, from files in `dir`, and runs a fault, a command of the shell, in the
+/// cell of its number.
+pub fn script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>) -> String {
     let mut script = String::from("block=$3\n");
     for block in 0..plan.protocol.blocks {
         let ceilings = Event::Ceilings(vec![ceiling(block)]);
@@ -97,9 +98,9 @@ pub fn script(dir: &Path, plan: &Plan, crash: Option<usize>) -> String {
             fs::write(dir.join(format!("{}.{block}", cell.id)), event + "\n").unwrap();
         }
         let (id, dir) = (&cell.id, dir.display());
-        let crash = if crash == Some(at) { "kill -SEGV $$; " } else { "" };
+        let fault = fault.filter(|(cell, _)| *cell == at).map_or(String::new(), |(_, fault)| format!("{fault}; "));
         script += &format!(
-            "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {crash}cat '{dir}/{id}.'$block ;; esac\n"
+            "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {fault}cat '{dir}/{id}.'$block ;; esac\n"
         );
     }
     script + "echo '\"done\"'\n"

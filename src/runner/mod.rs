@@ -4,27 +4,30 @@
 //! [`block`] and follows it (`child`), appends what finished blocks report, and can be interrupted
 //! ([`stop`]) and resumed (`resume`). [`pairs`] are the parent of two programs. A block measures what the machine can do at best ([`ceilings`]), sets
 //! up each workload once ([`stage`]) and runs every cell on it, with the read bandwidth ([`roof`])
-//! and the [`evidence`] of the operating system beside each sample. [`counters`] are a pass of
+//! and the [`evidence`] of the operating system beside each sample. [`crate::counters`] are a pass of
 //! their own. Nothing here computes a statistic.
 
 pub mod block;
 mod bracket;
 pub mod ceilings;
-mod child;
-pub mod counters;
+pub(crate) mod child;
 pub mod evidence;
 mod examined;
 #[cfg(all(test, unix))]
 mod fake;
 pub mod machine;
 pub mod pairs;
+pub mod pilot;
 pub mod preflight;
 pub mod progress;
-mod resume;
+pub mod requeue;
+pub(crate) mod resume;
 pub mod roof;
 pub mod session;
 pub mod stage;
 pub mod stop;
+mod warm_up;
+mod writers;
 
 use std::{io, path::PathBuf};
 
@@ -75,10 +78,10 @@ pub enum RunError {
          revision"
     ))]
     Side { side: &'static str, program: PathBuf, cause: Box<RunError> },
-    /// A run that another plan, program or model made.
-    #[error("{path} cannot be resumed: {what} differs\n  recorded: {recorded}\n  now:      {now}")]
+    /// A run that another plan, program or model made: what was recorded, and what is there now.
+    #[error("{path} cannot be resumed: {what} differs\n{differences}")]
     #[diagnostic(help("samples of different programs, models or specs do not mix: start a new run"))]
-    Different { path: PathBuf, what: String, recorded: String, now: String },
+    Different { path: PathBuf, what: String, differences: String },
     /// Not enough memory for the weights of a workload.
     #[error("workload {workload} needs {needed} MiB for its copies and {available} MiB are free")]
     #[diagnostic(help("run fewer stored formats at a time, for example with -a format=w3p5"))]

@@ -16,13 +16,14 @@ use super::{
     examined::{Examined, examine},
     machine::NOT_EXPOSED,
     progress::Progress,
-    session::{Ending, Session, Tried, Writers},
+    session::{Ending, Session, Tried},
     stop::Stop,
+    writers::Writers,
 };
 use crate::{
     digest::sha256,
     plan::Plan,
-    record::{Manifest, PairRow, RowWriter, Side, write_manifest},
+    record::{Manifest, PairRow, RowWriter, Side, block::BlockRow, write_manifest},
 };
 
 /// Facts of a manifest that are those of the program that runs a side, not of the one that began the run.
@@ -93,16 +94,15 @@ impl Pairs {
             // A failed cell voids the pair, which is run again without it on both sides.
             let measured = loop {
                 progress.doing(format!("pair {} of {blocks}", pair + 1));
-                progress.set(2 * u64::from(pair) * plan.cells.len() as u64);
-                let mut measured: Vec<(Side, Measured)> = Vec::new();
+                let mut measured: Vec<(Side, Measured, BlockRow)> = Vec::new();
                 for side in [first, first.other()] {
                     let tried = sides[side as usize].session.attempt(pair, progress);
                     match tried.map_err(|cause| self.of_side(side, cause))? {
-                        Tried::Complete(rows) => measured.push((side, rows)),
+                        Tried::Complete(rows, tried) => measured.push((side, rows, tried)),
                         Tried::Interrupted => return Ok(Ending::Interrupted),
                         Tried::Failed { cell, reason } => {
-                            for (side, Measured { samples, .. }) in &measured {
-                                sides[*side as usize].session.keep_partial(samples)?;
+                            for (side, rows, tried) in measured.drain(..) {
+                                sides[side as usize].session.put_back(&rows, tried)?;
                             }
                             sides[side as usize].session.leave_out(pair, &cell, &reason, progress)?;
                             let reason = format!("left out, as it failed on the other side: {reason}");
@@ -115,8 +115,8 @@ impl Pairs {
                     break measured;
                 }
             };
-            for (side, rows) in &measured {
-                sides[*side as usize].writers.write(rows)?;
+            for (side, rows, tried) in measured {
+                sides[side as usize].writers.write(&rows, tried)?;
             }
             order.write_block(&[PairRow { pair, first }])?;
             let done = 2 * u64::from(pair + 1) * plan.cells.len() as u64;
@@ -180,7 +180,7 @@ mod tests {
             let dir = folder.join(format!("program-{name}"));
             fs::create_dir(&dir).unwrap();
             let script =
-                format!("echo {name} >> '{}/log'\n", folder.display()) + &fake::script(&dir, &fake::plan(), crash);
+                format!("echo {name} >> '{}/log'\n", folder.display()) + &fake::script(&dir, &fake::plan(), crash.map(|cell| (cell, "kill -SEGV $$")));
             Program {
                 path: fake::program(&dir, &script),
                 facts: BTreeMap::from([("rustc".to_owned(), name.to_owned())]),

@@ -9,17 +9,28 @@ pub struct Progress {
     bar: ProgressBar,
     terminal: bool,
     total: u64,
+    /// What a step is, in the plural.
+    steps: &'static str,
+    /// Steps that were there before this start: they took no time of it.
+    before: u64,
     started: Instant,
 }
 
 impl Progress {
-    /// Progress towards `total` steps.
+    /// Progress towards `total` cells.
     pub fn new(total: u64) -> Self {
+        Self::counting("cells", 0, total)
+    }
+
+    /// Progress towards `total` steps, `before` of which are done.
+    pub fn counting(steps: &'static str, before: u64, total: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cells, {elapsed} elapsed, {eta} left  {msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar, terminal, total, started: Instant::now() }
+        let template = format!("{{bar:30}} {{pos}}/{{len}} {steps}, {{elapsed}} elapsed, {{eta}} left  {{msg}}");
+        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_position(before);
+        bar.reset_eta();
+        Self { bar, terminal, total, steps, before, started: Instant::now() }
     }
 
     /// What is going on, shown beside the bar.
@@ -37,18 +48,15 @@ impl Progress {
         self.bar.inc(1);
     }
 
-    /// `done` steps are done in all.
-    pub fn set(&self, done: u64) {
-        self.bar.set_position(done);
-    }
-
     /// `done` steps are done in all; says so where there is no bar.
     pub fn reached(&self, done: u64, what: &str) {
         self.bar.set_position(done);
         if !self.terminal {
             let elapsed = self.started.elapsed().as_secs_f64();
-            let left = elapsed * (self.total.saturating_sub(done)) as f64 / done.max(1) as f64;
-            eprintln!("{what}: {done}/{} cells, {elapsed:.0} s elapsed, about {left:.0} s left", self.total);
+            let now = done.saturating_sub(self.before).max(1);
+            let left = elapsed * (self.total.saturating_sub(done)) as f64 / now as f64;
+            let (total, steps) = (self.total, self.steps);
+            eprintln!("{what}: {done}/{total} {steps}, {elapsed:.0} s elapsed, about {left:.0} s left");
         }
     }
 

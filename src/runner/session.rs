@@ -1,25 +1,31 @@
 //! One run from the first check to the last block: the parent of the blocks.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     env, fs, io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use super::{
     RunError,
-    child::{Attempt, Attempted, Measured},
-    counters,
+    child::{Attempt, Attempted, Measured, SILENCE},
     examined::{Examined, examine},
     progress::Progress,
+    requeue::{self, Requeued},
     resume,
     stop::Stop,
+    writers::{Writers, forget_open},
 };
 use crate::{
+    counters,
     plan::Plan,
     record::{
-        CeilingRow, CounterRow, FailureRow, Manifest, PartialSample, RowWriter, Sample, WeightsRow, read_manifest,
-        read_rows_if_any, rules::Row as _, write_manifest,
+        CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample, WeightsRow,
+        block::{BlockRow, BlockStatus},
+        read_manifest, read_rows_if_any,
+        rules::Row as _,
+        write_manifest,
     },
 };
 
@@ -34,8 +40,8 @@ pub enum Ending {
 
 /// How one try at a block ended.
 pub(super) enum Tried {
-    /// Every cell ran.
-    Complete(Measured),
+    /// Every cell ran; the rows are not written yet.
+    Complete(Measured, BlockRow),
     /// The block is void, because of this cell.
     Failed { cell: String, reason: String },
     /// A signal came.
@@ -50,9 +56,14 @@ pub struct Session {
     /// Blocks that are complete already.
     done: BTreeSet<u32>,
     failed: BTreeSet<String>,
+    requeued: Requeued,
+    /// Tries at blocks of this session so far.
+    attempts: u32,
     stop: Stop,
     /// The program whose `block` command runs a block: this one.
     program: PathBuf,
+    /// Longest time without an event before a block counts as hanging.
+    silence: Duration,
 }
 
 impl Session {
@@ -92,7 +103,8 @@ impl Session {
     ) -> Result<Self, RunError> {
         let Examined { manifest, failed } = examine(run_id, plan, spec, progress)?;
         progress.doing("reading counters");
-        RowWriter::<CounterRow>::append(dir)?.write_block(&counters::run(&manifest.plan)?)?;
+        RowWriter::<CounterRow>::append(dir)?
+            .write_block(&counters::run(&manifest.plan, &|what| progress.doing(what))?)?;
         let mut session = Self::new(dir, manifest, env::current_exe()?, stop);
         for (cell, reason) in failed {
             session.fail(0, &cell, &reason, progress)?;
@@ -105,8 +117,18 @@ impl Session {
 
     /// A run in `dir` that has no block yet; `program` runs its blocks.
     pub(super) fn new(dir: &Path, manifest: Manifest, program: PathBuf, stop: &Stop) -> Self {
-        let (done, failed) = (BTreeSet::new(), BTreeSet::new());
-        Self { dir: dir.to_owned(), manifest, session: 0, done, failed, stop: stop.clone(), program }
+        Self {
+            dir: dir.to_owned(),
+            manifest,
+            session: 0,
+            done: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            requeued: Requeued::default(),
+            attempts: 0,
+            stop: stop.clone(),
+            program,
+            silence: SILENCE,
+        }
     }
 
     /// Goes on with the run in `dir`, if it is of the same plan, program and model.
@@ -116,25 +138,38 @@ impl Session {
     pub fn resume(dir: &Path, plan: &Plan, spec: &str) -> Result<Self, RunError> {
         let manifest = read_manifest(dir)?;
         resume::check_same(dir, &manifest, plan, spec)?;
+        // What a killed run had of its open block.
+        let open = read_rows_if_any::<OpenSample>(dir, &manifest)?.0;
+        let open: Vec<PartialSample> = open.into_iter().map(|row| PartialSample(row.0)).collect();
+        if !open.is_empty() {
+            RowWriter::<PartialSample>::append(dir)?.write_block(&open)?;
+        }
+        forget_open(dir)?;
         let samples = read_rows_if_any::<Sample>(dir, &manifest)?.0;
         let failures = read_rows_if_any::<FailureRow>(dir, &manifest)?.0;
         let ceilings = read_rows_if_any::<CeilingRow>(dir, &manifest)?.0;
         // A writer that was killed may have left other rows of a session without its samples.
         let weights = read_rows_if_any::<WeightsRow>(dir, &manifest)?.0;
         let sessions = samples.iter().map(|row| row.session).chain(ceilings.iter().map(|row| row.session));
+        let tries = read_rows_if_any::<BlockRow>(dir, &manifest)?.0;
         let sessions = sessions.chain(weights.iter().map(|row| row.session));
+        let sessions = sessions.chain(tries.iter().map(|row| row.session));
         Ok(Self {
             dir: dir.to_owned(),
             session: sessions.max().map_or(0, |last| last.saturating_add(1)),
             done: resume::finished(&manifest, &samples, &failures),
             failed: failures.into_iter().map(|row| row.cell_id).collect(),
+            requeued: Requeued::of(&tries),
+            attempts: 0,
             manifest,
             stop: Stop::install(),
             program: env::current_exe()?,
+            silence: SILENCE,
         })
     }
 
-    /// Runs the blocks that are missing.
+    /// Runs the blocks that are missing. A block whose repetitions were mostly disturbed is run again after
+    /// all others, as far as [`requeue::cap`] goes.
     ///
     /// # Errors
     /// Files that cannot be written, or a block that cannot be run.
@@ -142,48 +177,92 @@ impl Session {
         let blocks = self.manifest.plan.protocol.blocks;
         let cells = self.manifest.plan.cells.len() as u64;
         let mut writers = Writers::append(&self.dir)?;
-        for block in 0..blocks {
-            if self.done.contains(&block) {
-                continue;
-            }
-            // A failed cell voids its block, which is run again without it.
-            let measured = loop {
-                progress.doing(format!("block {} of {blocks}", block + 1));
-                progress.set(u64::from(block) * cells);
-                match self.attempt(block, progress)? {
-                    Tried::Complete(measured) => break measured,
-                    Tried::Failed { cell, reason } => self.leave_out(block, &cell, &reason, progress)?,
-                    Tried::Interrupted => return Ok(Ending::Interrupted),
+        let mut queue: VecDeque<u32> = (0..blocks).filter(|block| !self.done.contains(block)).collect();
+        while let Some(block) = queue.pop_front() {
+            progress.doing(format!("block {} of {blocks}", block + 1));
+            match self.attempt(block, progress)? {
+                Tried::Complete(measured, row)
+                    if requeue::is_disturbed(&row) && self.requeued.may_repeat(block, blocks) =>
+                {
+                    progress.note(&format!(
+                        "block {}: {} of {} repetitions were disturbed; it is run again at the end",
+                        block + 1,
+                        row.disturbed,
+                        row.repetitions
+                    ));
+                    self.put_back(&measured, row)?;
+                    queue.push_back(block);
                 }
-            };
-            writers.write(&measured)?;
-            progress.reached(u64::from(block + 1) * cells, &format!("block {} of {blocks}", block + 1));
+                Tried::Complete(measured, row) => {
+                    writers.write(&measured, row)?;
+                    self.done.insert(block);
+                }
+                Tried::Failed { cell, reason } => {
+                    self.leave_out(block, &cell, &reason, progress)?;
+                    // A failed cell voids its block, which is run again without it.
+                    queue.push_front(block);
+                }
+                Tried::Interrupted => return Ok(Ending::Interrupted),
+            }
+            let done = self.done.len() as u64;
+            progress.reached(done * cells, &format!("block {} of {blocks}", block + 1));
         }
         Ok(Ending::Complete { failed: self.failed.clone() })
     }
 
-    /// One try at a block. What it measured is not written; of a block that did not finish it goes to
-    /// `partial.csv`.
+    /// One try at a block. What a complete one measured is not written; of a block that did not finish it goes
+    /// to `partial.csv`.
     ///
     /// # Errors
     /// A block that cannot be run.
-    pub(super) fn attempt(&self, block: u32, progress: &Progress) -> Result<Tried, RunError> {
+    pub(super) fn attempt(&mut self, block: u32, progress: &Progress) -> Result<Tried, RunError> {
         if self.stop.requested() {
             return Ok(Tried::Interrupted);
         }
-        let attempt =
-            Attempted { program: &self.program, dir: &self.dir, session: self.session, block, skip: &self.failed };
-        match attempt.run(&self.stop, progress)? {
-            Attempt::Complete(measured) => Ok(Tried::Complete(measured)),
+        let clock = Instant::now();
+        let attempt = self.attempts;
+        self.attempts += 1;
+        let attempted = Attempted {
+            program: &self.program,
+            dir: &self.dir,
+            session: self.session,
+            block,
+            skip: &self.failed,
+            silence: self.silence,
+        };
+        let mut open = RowWriter::<OpenSample>::append(&self.dir)?;
+        let outcome = attempted.run(&self.stop, progress, &mut |rows| {
+            let rows: Vec<OpenSample> = rows.iter().cloned().map(OpenSample).collect();
+            Ok(open.write_loosely(&rows)?)
+        })?;
+        let row = |status, rows: &[Sample]| {
+            let (repetitions, disturbed) = requeue::repetitions(&self.manifest.plan, rows);
+            let (session, seconds) = (self.session, clock.elapsed().as_secs_f64());
+            BlockRow { session, block, attempt, status, seconds, repetitions, disturbed }
+        };
+        match outcome {
+            Attempt::Complete(measured) => {
+                let row = row(BlockStatus::Complete, &measured.samples);
+                Ok(Tried::Complete(measured, row))
+            }
             Attempt::Failed { cell, reason, rows } => {
-                self.keep_partial(&rows)?;
+                self.void(&rows, row(BlockStatus::Failed, &rows))?;
                 Ok(Tried::Failed { cell, reason })
             }
             Attempt::Interrupted(rows) => {
-                self.keep_partial(&rows)?;
+                self.void(&rows, row(BlockStatus::Interrupted, &rows))?;
                 Ok(Tried::Interrupted)
             }
         }
+    }
+
+    /// A complete block that is run again.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub(super) fn put_back(&mut self, measured: &Measured, row: BlockRow) -> Result<(), RunError> {
+        self.requeued.add(row.block);
+        self.void(&measured.samples, BlockRow { status: BlockStatus::Requeued, ..row })
     }
 
     /// Leaves a cell out from now on, and records why.
@@ -206,10 +285,12 @@ impl Session {
         &self.failed
     }
 
-    /// Rows of a block that did not finish: kept for inspection, read by nothing.
-    pub(super) fn keep_partial(&self, rows: &[Sample]) -> Result<(), RunError> {
+    /// Records a try that gave no block; its rows are kept for inspection, read by nothing.
+    fn void(&self, rows: &[Sample], tried: BlockRow) -> Result<(), RunError> {
+        RowWriter::<BlockRow>::append(&self.dir)?.write_block(&[tried])?;
         let rows: Vec<PartialSample> = rows.iter().cloned().map(PartialSample).collect();
-        Ok(RowWriter::<PartialSample>::append(&self.dir)?.write_block(&rows)?)
+        RowWriter::<PartialSample>::append(&self.dir)?.write_block(&rows)?;
+        forget_open(&self.dir)
     }
 
     fn fail(&mut self, block: u32, cell: &str, reason: &str, progress: &Progress) -> Result<(), RunError> {
@@ -223,38 +304,6 @@ impl Session {
     }
 }
 
-/// The files that blocks are appended to.
-pub(super) struct Writers {
-    samples: RowWriter<Sample>,
-    weights: RowWriter<WeightsRow>,
-    ceilings: RowWriter<CeilingRow>,
-}
-
-impl Writers {
-    /// Opens the files of the run in `dir`.
-    ///
-    /// # Errors
-    /// A file that cannot be opened or has other columns.
-    pub fn append(dir: &Path) -> Result<Self, RunError> {
-        Ok(Self {
-            samples: RowWriter::append(dir)?,
-            weights: RowWriter::append(dir)?,
-            ceilings: RowWriter::append(dir)?,
-        })
-    }
-
-    /// Appends a complete block.
-    ///
-    /// # Errors
-    /// Rows that break their rules, or a disk that fails.
-    pub fn write(&mut self, measured: &Measured) -> Result<(), RunError> {
-        self.ceilings.write_block(&measured.ceilings)?;
-        self.weights.write_block(&measured.weights)?;
-        // Last, since samples are what makes a block complete.
-        Ok(self.samples.write_block(&measured.samples)?)
-    }
-}
-
 /// Removes what a run wrote into `dir` before its manifest, and `dir` if nothing else is there.
 pub(super) fn discard(dir: &Path) {
     for file in [CounterRow::FILE, FailureRow::FILE] {
@@ -265,53 +314,4 @@ pub(super) fn discard(dir: &Path) {
 }
 
 #[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-    use crate::runner::{
-        fake::{self, ceiling, plan},
-        resume::finished,
-    };
-
-    /// A run in `dir` whose blocks are run by a shell script with this text.
-    fn session(dir: &Path, plan: Plan, script: &str) -> Session {
-        let (manifest, program) = (fake::manifest(plan), fake::program(dir, script));
-        write_manifest(dir, &manifest).unwrap();
-        Session::new(dir, manifest, program, &Stop::default())
-    }
-
-    #[test]
-    fn a_crash_voids_its_block_and_fails_its_cell() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path();
-        let plan = plan();
-        let script = fake::script(dir, &plan, Some(1));
-        let mut session = session(dir, plan.clone(), &script);
-        let ending = session.run(&Progress::new(6)).unwrap();
-        let crashed = plan.cells[1].id.clone();
-        assert_eq!(ending, Ending::Complete { failed: BTreeSet::from([crashed.clone()]) });
-
-        let (failures, _) = read_rows_if_any::<FailureRow>(dir, &session.manifest).unwrap();
-        assert!(failures.len() == 1 && failures[0].block == 0 && failures[0].cell_id == crashed, "{failures:?}");
-        assert!(failures[0].reason.contains("ended early: signal: 11"), "{failures:?}");
-        let (partial, _) = read_rows_if_any::<PartialSample>(dir, &session.manifest).unwrap();
-        assert!(!partial.is_empty() && partial.iter().all(|row| row.0.cell_id == plan.cells[0].id));
-        let (samples, _) = read_rows_if_any::<Sample>(dir, &session.manifest).unwrap();
-        assert!(samples.iter().all(|sample| sample.cell_id != crashed));
-        let (ceilings, _) = read_rows_if_any::<CeilingRow>(dir, &session.manifest).unwrap();
-        assert_eq!(ceilings, [ceiling(0), ceiling(1)], "once for each complete block");
-        assert_eq!(finished(&session.manifest, &samples, &failures), BTreeSet::from([0, 1]));
-        assert_eq!(finished(&session.manifest, &samples[..samples.len() - 1], &failures), BTreeSet::from([0]));
-        assert_eq!(finished(&session.manifest, &samples, &[]), BTreeSet::new(), "a cell is missing without a reason");
-    }
-
-    #[test]
-    fn a_program_that_breaks_the_protocol_ends_the_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let message = |script: &str| {
-            let mut session = session(folder.path(), plan(), script);
-            session.run(&Progress::new(6)).unwrap_err().to_string()
-        };
-        assert!(message("echo nonsense").contains("wrote `nonsense`"));
-        assert!(message("exit 7").contains("block 0: its process ended early: exit status: 7"));
-    }
-}
+mod tests;

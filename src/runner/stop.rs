@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Child},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,8 +24,13 @@ pub struct Stop {
 pub const INTERRUPTED: u8 = 130;
 
 impl Stop {
-    /// Listens for signals from now on.
+    /// Listens for signals from now on. A process has one of these: a pilot and the run after it share it.
     pub fn install() -> Self {
+        static INSTALLED: OnceLock<Stop> = OnceLock::new();
+        INSTALLED.get_or_init(Self::listening).clone()
+    }
+
+    fn listening() -> Self {
         let stop = Self::default();
         let handler = stop.clone();
         // It fails only if a handler is there already: then that one decides.

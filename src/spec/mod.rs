@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::plan::Residency;
+use crate::plan::{CounterSource, Residency};
 
 pub mod error;
 
@@ -47,6 +47,15 @@ pub struct SpecFile {
     /// Named arms: the levels in which each differs from the published baseline.
     pub arm: BTreeMap<String, Assignments>,
     pub design: Spanned<Vec<DesignSpec>>,
+    /// Counters; what takes no time when absent.
+    pub counters: Option<CountersSpec>,
+}
+
+/// What the pass of counters asks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountersSpec {
+    pub sources: Vec<Spanned<CounterSource>>,
 }
 
 /// Levels by axis, each with its place.
@@ -56,7 +65,9 @@ pub type Assignments = BTreeMap<Spanned<String>, Spanned<String>>;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProtocolSpec {
-    pub blocks: Spanned<u32>,
+    pub blocks: Spanned<Blocks>,
+    /// Most blocks that a pilot may choose; needed where `blocks` is `"pilot"`.
+    pub max_blocks: Option<Spanned<u32>>,
     /// Blocks of a `--quick` run.
     pub quick_blocks: Spanned<u32>,
     pub seed: u64,
@@ -113,6 +124,15 @@ pub enum Threads {
     Word(String),
 }
 
+/// A number of blocks, or one that a pilot chooses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected a number of blocks, or \"pilot\"")]
+pub enum Blocks {
+    Count(u32),
+    /// `"pilot"`.
+    Word(String),
+}
+
 /// A named set of contrasts.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,8 +140,8 @@ pub struct DesignSpec {
     pub name: Spanned<String>,
     pub title: String,
     pub kind: crate::plan::DesignKind,
-    /// The arm that steps begin with (cumulative, add-one-in), take away from (leave-one-out), or
-    /// repeat (null).
+    /// The arm that steps begin with (cumulative, add-one-in), take away from (leave-one-out), are
+    /// combined on (factorial), or repeat (null).
     pub from: Spanned<String>,
     /// Workloads; all of them when absent.
     pub workloads: Option<Vec<Spanned<String>>>,

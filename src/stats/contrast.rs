@@ -22,6 +22,8 @@ pub struct Effect {
     pub interval: Interval,
     /// Two-sided, not adjusted for other contrasts.
     pub p: f64,
+    /// Standard deviation of the log ratios over blocks.
+    pub spread: f64,
     /// Smallest true ratio, minus one, that is found with power 0.8 at this spread (0.02 = 2 %).
     pub detectable: f64,
 }
@@ -41,8 +43,15 @@ impl From<Estimate> for Effect {
             ratio: estimate.mean.exp(),
             interval: estimate.interval.map(f64::exp),
             p: estimate.p,
+            spread: estimate.spread,
             detectable: estimate.detectable.exp_m1(),
         }
+    }
+
+    /// The same seen from the other side: arm time / reference time, above one where the arm is slower.
+    pub fn inverted(self) -> Self {
+        let Interval { low, high } = self.interval;
+        Self { ratio: 1.0 / self.ratio, interval: Interval { low: 1.0 / high, high: 1.0 / low }, ..self }
     }
 }
 

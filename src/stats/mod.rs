@@ -6,9 +6,14 @@
 //! Benchmarking in Reasonable Time", ISMM 2013). Differences are natural logarithms of ratios
 //! until they are printed, so that a speed-up and its inverse are equally far from no effect.
 
+pub mod amdahl;
+pub mod binomial;
 pub mod combination;
 pub mod contrast;
+pub mod factorial;
 pub mod holm;
+pub mod shapley;
+pub mod simultaneous;
 pub mod student;
 pub mod summary;
 pub mod verdict;

@@ -21,9 +21,10 @@ pub struct Estimate {
     pub interval: Interval,
     /// Two-sided probability of a mean at least this far from zero if the true mean is zero.
     pub p: f64,
-    /// The smallest true mean that a test of this size and spread finds with power [`POWER`]:
-    /// (t(1 − α/2) + t(power)) · s/√n, after Bloom, "Minimum Detectable Effects" (Evaluation
-    /// Review 19(5), 1995). Infinite for one value.
+    /// The standard deviation of the values, or of as many values with this error of their mean; infinite for one
+    /// value, which says nothing of it.
+    pub spread: f64,
+    /// What [`detectable`] says of this size and spread. Infinite for one value.
     pub detectable: f64,
 }
 
@@ -52,6 +53,7 @@ impl Estimate {
             mean,
             interval: Interval { low: mean - critical * error, high: mean + critical * error },
             p: two_sided(mean, error, freedom),
+            spread: error * (n as f64).sqrt(),
             detectable: (critical + t_quantile(POWER, freedom)) * error,
         }
     }
@@ -59,8 +61,23 @@ impl Estimate {
     /// An estimate from too few values to say how far it may be off.
     pub(super) fn unbounded(n: usize, mean: f64) -> Estimate {
         let interval = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
-        Estimate { n, mean, interval, p: 1.0, detectable: f64::INFINITY }
+        Estimate { n, mean, interval, p: 1.0, spread: f64::INFINITY, detectable: f64::INFINITY }
     }
+}
+
+/// The smallest true mean that `n` values (two or more) of this spread tell from zero with power
+/// [`POWER`]: (t(1 − α/2) + t(power)) · s/√n, after Bloom, "Minimum Detectable Effects" (Evaluation Review
+/// 19(5), 1995).
+pub fn detectable(spread: f64, n: usize, confidence: f64) -> f64 {
+    let freedom = (n - 1) as f64;
+    let critical = t_quantile(1.0 - (1.0 - confidence) / 2.0, freedom);
+    (critical + t_quantile(POWER, freedom)) * spread / (n as f64).sqrt()
+}
+
+/// The fewest values, two or more and at most `most`, of this spread whose [`detectable`] mean is `effect`
+/// or less; nothing if `most` are too few.
+pub fn values_needed(spread: f64, effect: f64, confidence: f64, most: usize) -> Option<usize> {
+    (2..=most).find(|&n| detectable(spread, n, confidence) <= effect)
 }
 
 /// The quantile `q` of Student's t with this many degrees of freedom (at least one).
@@ -127,6 +144,21 @@ mod tests {
         let spread: Vec<f64> = unit.iter().map(|u| u * 0.02 * 0.9_f64.sqrt()).collect();
         let estimate = Estimate::of(&spread, 0.95).expect("ten values");
         close(estimate.detectable, (2.262 + 0.883) * 0.02 / 10.0_f64.sqrt(), 1e-5);
+    }
+
+    /// The table of section B8 of the protocol, for spreads of 1 and 2 % and α of 0.05: what 10, 20 and 50
+    /// blocks detect, in percent; and back from the effect to the number.
+    #[test]
+    fn effects_and_numbers_of_blocks_are_inverse() {
+        for (spread, n, percent) in
+            [(0.01, 10, 1.0), (0.01, 20, 0.7), (0.01, 50, 0.4), (0.02, 10, 2.0), (0.02, 20, 1.3)]
+        {
+            let effect = detectable(spread, n, 0.95);
+            close(100.0 * effect, percent, 0.05);
+            assert_eq!(values_needed(spread, effect, 0.95, 1000), Some(n));
+            assert_eq!(values_needed(spread, effect, 0.95, n - 1), None);
+        }
+        assert_eq!(values_needed(0.0, 0.01, 0.95, 1000), Some(2));
     }
 
     #[test]

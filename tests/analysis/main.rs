@@ -1,5 +1,6 @@
 //! From files of a run to its report, on synthetic runs whose truth is known.
 
+mod factorial;
 mod gate;
 mod record;
 mod report;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use septet::record::{CounterRow, Manifest, RecordError, RowWriter, Sample, read_manifest, read_rows, write_manifest};
+use septet::record::{
+    CounterRow, Manifest, RecordError, RowWriter, Sample, WeightsRow, read_manifest, read_rows, write_manifest,
+};
 use septet::record::{rules::Row, store::MANIFEST_FILE};
 use tempfile::TempDir;
 
@@ -77,8 +79,9 @@ fn without_axis(dir: &Path, manifest: &mut Manifest, axis: &str) {
 }
 
 fn without_column(dir: &Path, column: &str) {
-    let at = Sample::COLUMNS.iter().position(|name| *name == column).expect("a column");
     edit(dir, Sample::FILE, |text| {
+        let header = text.lines().next().expect("a header");
+        let at = header.split(',').position(|name| name == column).expect("a column");
         let cut = |line: &str| {
             let mut fields: Vec<&str> = line.split(',').collect();
             fields.remove(at);
@@ -99,6 +102,18 @@ fn an_axis_that_a_run_does_not_name_is_at_the_published_baseline() {
     // Rows are added to files of this version alone.
     let error = RowWriter::<Sample>::append(dir.path()).err().expect("an older header").to_string();
     assert!(error.contains("column `granularity` is missing"), "{error}");
+}
+
+#[test]
+fn columns_that_a_run_is_older_than_are_read_as_empty() {
+    let (dir, manifest) = run();
+    let (rows, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    assert!(!Sample::LATER.is_empty());
+    Sample::LATER.iter().for_each(|column| without_column(dir.path(), column));
+    assert_eq!(read_rows::<Sample>(dir.path(), &manifest).expect("samples"), (rows, None));
+    // Rows are added to files of this version alone.
+    let error = RowWriter::<Sample>::append(dir.path()).err().expect("an older header").to_string();
+    assert!(error.contains("column `peak_before` is missing"), "{error}");
 }
 
 #[test]
@@ -145,6 +160,9 @@ fn a_row_that_breaks_its_rules_is_not_written() {
     let mut writer = RowWriter::<Sample>::append(dir.path()).expect("an existing file");
     let error = writer.write_block(&rows).expect_err("a time that is not a number");
     assert!(error.to_string().contains("column `value` of"), "{error}");
+    (rows[1].value, rows[1].peak_before) = (1.0, Some(100.0));
+    let error = writer.write_block(&rows).expect_err("half a bracket");
+    assert!(error.to_string().contains("column `peak_after` of"), "{error}");
     drop(writer);
     assert_eq!(fs::read(dir.path().join(Sample::FILE)).expect("a file"), before);
 }
@@ -185,6 +203,44 @@ fn manifest_errors_name_the_place() {
             text.replacen("\"repetitions\": 2,\n      \"quality", "\"repetitions\": 0,\n      \"quality", 1)
         }),
         manifest_error(|text| text.replacen("\"published\": 1.4", "\"published\": -1.4", 1)),
+    ];
+    insta::assert_snapshot!(messages.join("\n\n"));
+}
+
+#[test]
+fn errors_in_weights_name_the_place() {
+    let (dir, manifest) = run();
+    let (workload, level) =
+        (&manifest.plan.workloads[0].name, |axis| manifest.plan.cells[0].level(axis).expect("a level"));
+    let form =
+        format!("{workload},{},{},{},{}", level("format"), level("granularity"), level("layout"), level("pages"));
+    let good = format!("{}\n0,0,{form},4,4096,4000,2000,77\n", WeightsRow::COLUMNS.join(","));
+    let read = |text: &str| {
+        fs::write(dir.path().join(WeightsRow::FILE), text).expect("a writable file");
+        read_rows::<WeightsRow>(dir.path(), &manifest)
+    };
+    assert_eq!(read(&good).expect("a row").0.len(), 1);
+    assert_eq!(read(&good.replace(",2000,77", ",,")).expect("a row without what may be empty").0[0].pack_ns, None);
+    let error = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from} is in {good}");
+        message(dir.path(), &read(&good.replacen(from, to, 1)).expect_err("a malformed file"))
+    };
+    let messages = [
+        error(",4,4096", ",0,4096"),
+        error(",4096,", ",3999,"),
+        error(",4000,2000", ",0,0"),
+        error(",2000,", ",4001,"),
+        error(",2000,", ",-1,"),
+        error(",77", ",0"),
+        error(&form, &form.replace(workload, "elsewhere")),
+        error(&form, &form.replace(level("layout"), "planes")),
+        error("0,0,", "0,99,"),
+        error("pack_ns", "pack"),
+        error("77\n", "77\n0,0,\n"),
+        message(
+            dir.path(),
+            &read(&(good.clone() + good.lines().nth(1).expect("a row") + "\n")).expect_err("a row twice"),
+        ),
     ];
     insta::assert_snapshot!(messages.join("\n\n"));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use septet::cli::Exit;
 use septet::plan::Residency;
-use septet::record::{FailureRow, RowWriter, Sample, read_rows};
+use septet::record::{CounterRow, CounterStatus, FailureRow, RowWriter, Sample, read_rows};
 use septet::report::analysis::{Analysis, CellStatus, Outcome};
 use septet::report::figure::{self, FIGURES};
 use septet::report::metric::{KERNEL_TIME, TOKEN_TIME};
@@ -310,6 +310,49 @@ fn the_command_reports_and_splices() {
     let text = fs::read_to_string(&readme).expect("a README");
     assert!(text.contains("**not held**") && text.contains("| ladder | tiny | unpack=lut |"), "{text}");
     assert!(dir.path().join("figures/ladder-ladder.png").exists());
+}
+
+/// Marks say how a value came about, notes why there is none, and ratios take the weaker mark.
+#[test]
+fn counters_are_marked_by_how_they_came_about() {
+    let (_dir, mut report) = run(false);
+    let analysis = &mut report.analysis;
+    let cell_id = analysis.cells[0].cell.id.clone();
+    let row = |counter: &str, value: f64, status, source: &str, reason: &str| CounterRow {
+        cell_id: cell_id.clone(),
+        counter: counter.into(),
+        value: Some(value),
+        unit: "1/weight".into(),
+        status,
+        source: source.into(),
+        reason: reason.into(),
+    };
+    let simulated = |counter, value| {
+        row(counter, value, CounterStatus::Simulated, "callgrind", "64 x 512, valgrind-3; gemv/w4/dense/lut/u1/scalar")
+    };
+    analysis.counters.extend([
+        simulated("simulated_branches", 2.0),
+        simulated("simulated_branch_misses", 0.5),
+        row("instructions", 4000.0, CounterStatus::Multiplexed, "perf_event", "counted 40.0% of the time and scaled"),
+        row("cycles", 1000.0, CounterStatus::Measured, "perf_event", ""),
+    ]);
+    let counters = table::TABLES.iter().find(|table| table.name() == "counters").expect("the table");
+    let grid = counters.build(analysis);
+    let text = render::markdown(&grid);
+    for part in [
+        "| simulated branch misses / weight |",
+        "| 2.00† | 0.500† | 4000‡ | 1000 | 4.00‡ | 0.250‡ | 25.0%† |",
+        "| n/a [1] | n/a [1] | n/a [1] | n/a [1] | – | – | – |",
+        "- [1] not asked of this arm.",
+        "- callgrind: one product on one thread, 64 x 512, valgrind-3; counters.csv",
+        "- † simulated",
+        "- ‡ counted part of the time",
+        "- No value of branch\\_misses: no PMU on this machine",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let latex = render::latex(&grid, "here");
+    assert!(latex.contains("0.500$\\dagger$") && latex.contains("4.00$\\ddagger$"), "{latex}");
 }
 
 /// A run may hold nothing yet; its report says so instead of failing.

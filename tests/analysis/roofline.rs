@@ -136,6 +136,7 @@ fn manifest() -> Manifest {
         kind: DesignKind::AddOneIn,
         contrasts: contrasts.collect(),
         combinations: Vec::new(),
+        factorials: Vec::new(),
     };
     let plan = Plan {
         schema: PLAN_SCHEMA,
@@ -143,10 +144,11 @@ fn manifest() -> Manifest {
         question: "?".into(),
         hypothesis: "?".into(),
         refuted_by: "?".into(),
-        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick: false },
+        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick: false, chosen: None },
         workloads: workloads(),
         infeasible: Vec::new(),
         designs: vec![design],
+        counters: None,
         cells: cells.clone(),
     };
     Manifest {
@@ -422,6 +424,30 @@ fn kernels_in_a_cache_have_an_issue_bound() {
     let without = Report::read(dir.path()).expect("a run");
     assert!(with_bound(&without).is_empty());
     assert!(markdown(&without, "roofline").contains("| 0.500 [0.500, 0.500] | measured | – | – |"));
+}
+
+/// Peaks around the repetitions count, not the one that the block began with, where there are both.
+#[test]
+fn shares_of_a_peak_are_those_of_the_bracket() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let manifest = write_run(dir.path());
+    let (mut samples, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    let (ceilings, _) = read_rows::<CeilingRow>(dir.path(), &manifest).expect("ceilings");
+    let shares = |samples: &[Sample]| -> BTreeMap<String, f64> {
+        let analysis = Analysis::new(manifest.clone(), samples, Vec::new(), &ceilings, &[], &[]).expect("an analysis");
+        let of_peak = analysis.standings.into_iter().filter_map(|s| Some((s.cell_id, s.bound?)));
+        of_peak.filter(|(_, bound)| bound.is_peak).map(|(id, bound)| (id, bound.share.0)).collect()
+    };
+    let before = shares(&samples);
+    assert!(!before.is_empty());
+    for sample in samples.iter_mut().filter(|sample| before.contains_key(&sample.cell_id)) {
+        // A fifth below the peak of the block, as the mean of two ends.
+        let peak = PEAK / 2.0 * pace(sample.block).1 / 1.25;
+        (sample.peak_before, sample.peak_after) = (Some(0.5 * peak), Some(1.5 * peak));
+    }
+    for (id, share) in shares(&samples) {
+        assert!((share - 1.25 * before[&id]).abs() < 1e-9, "{id}: {share} after {}", before[&id]);
+    }
 }
 
 /// Four workloads take two pages; each counts what it shows, in the words of products.

@@ -140,7 +140,7 @@ fn manifest(quick: bool) -> (Manifest, Vec<Truth>) {
         question: "Are injected effects recovered?".into(),
         hypothesis: "Within their intervals.".into(),
         refuted_by: "An interval that misses its effect.".into(),
-        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick },
+        protocol: Protocol { blocks: BLOCKS, seed: 1, margin: 0.01, confidence: 0.95, quick, chosen: None },
         workloads,
         cells: truths.iter().map(|truth| truth.cell.clone()).collect(),
         infeasible: vec![Infeasible {
@@ -150,6 +150,7 @@ fn manifest(quick: bool) -> (Manifest, Vec<Truth>) {
             reason: "`branch` is scalar only".into(),
         }],
         designs: designs.to_vec(),
+        counters: None,
     };
     let environment = [("cpu", "Synthetic CPU @ 1 GHz"), ("memory", "8 GiB"), ("governor", "not exposed")];
     let manifest = Manifest {
@@ -254,7 +255,14 @@ fn workload(name: &str, title: &str, residency: Residency) -> Workload {
 }
 
 fn design(name: &str, title: &str, kind: DesignKind) -> Design {
-    Design { name: name.into(), title: title.into(), kind, contrasts: Vec::new(), combinations: Vec::new() }
+    Design {
+        name: name.into(),
+        title: title.into(),
+        kind,
+        contrasts: Vec::new(),
+        combinations: Vec::new(),
+        factorials: Vec::new(),
+    }
 }
 
 fn contrast(step: &str, workload: &str, arm: &str, reference: &str, published: Option<f64>) -> Contrast {

@@ -1,6 +1,68 @@
-//! A logarithmic axis: a speed-up and its inverse are equally far from one.
+//! The axis of an interval chart: logarithmic for ratios, so that a speed-up and its inverse are equally far
+//! from one, and linear for shares.
 
 use super::font;
+
+/// What the marks of a chart are, which decides its axis.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// Ratios; the axis goes a factor of `limit` from one at most, and marks beyond become arrows at its end.
+    Ratios { limit: f64 },
+    /// Shares of a whole, from 0 to 1.
+    Shares,
+}
+
+/// Maps the values of a chart to positions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Axis {
+    Ratios(LogAxis),
+    Shares,
+}
+
+/// The share that is marked by a line: what is found so often counts as found.
+const SHARE_GUIDE: f64 = 0.8;
+
+impl Axis {
+    /// The axis of a chart of this scale with these values.
+    pub fn covering(scale: Scale, values: impl Iterator<Item = f64>) -> Axis {
+        match scale {
+            Scale::Ratios { limit } => Axis::Ratios(LogAxis::covering(values, limit)),
+            Scale::Shares => Axis::Shares,
+        }
+    }
+
+    /// Position of a value, 0 at the left end and 1 at the right; values outside stay at the ends.
+    pub fn position(self, value: f64) -> f64 {
+        match self {
+            Axis::Ratios(axis) => axis.position(value),
+            Axis::Shares => (PADDING / 2.0 + value * (1.0 - PADDING)).clamp(0.0, 1.0),
+        }
+    }
+
+    /// Whether a value has a place of its own.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Axis::Ratios(axis) => axis.holds(value),
+            Axis::Shares => (0.0..=1.0).contains(&value),
+        }
+    }
+
+    /// Round values that are marked, with their labels.
+    pub fn ticks(self, width: f64, em: f64) -> Vec<(f64, String)> {
+        match self {
+            Axis::Ratios(axis) => axis.ticks(width, em).into_iter().map(|tick| (tick, label(tick))).collect(),
+            Axis::Shares => (0..=5).map(|n| (f64::from(n) / 5.0, format!("{}%", 20 * n))).collect(),
+        }
+    }
+
+    /// The value that a strong line stands at.
+    pub fn guide(self) -> f64 {
+        match self {
+            Axis::Ratios(_) => 1.0,
+            Axis::Shares => SHARE_GUIDE,
+        }
+    }
+}
 
 /// Maps ratios to positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +144,15 @@ mod tests {
         assert_eq!(labels([0.97, 1.02], 200.0), ["0.96", "0.98", "1", "1.02", "1.04"]);
         assert_eq!(labels([0.8, 4.0], 200.0), ["0.8", "1", "1.5", "2", "3", "4"]);
         assert!(labels([0.5, 100.0], 120.0).len() >= 3);
+    }
+
+    #[test]
+    fn shares_go_from_none_to_all() {
+        let axis = Axis::covering(Scale::Shares, [].into_iter());
+        let [none, half, all] = [0.0, 0.5, 1.0].map(|share| axis.position(share));
+        assert!(0.0 < none && all < 1.0 && (half - (none + all) / 2.0).abs() < 1e-12);
+        assert!(axis.holds(1.0) && !axis.holds(1.01));
+        assert_eq!(axis.ticks(200.0, 11.0)[4], (axis.guide(), "80%".to_owned()));
     }
 
     #[test]

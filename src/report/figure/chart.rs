@@ -1,8 +1,8 @@
-//! What an interval chart shows: ratios with intervals, by row and panel, on one logarithmic axis.
+//! What an interval chart shows: ratios or shares with intervals, by row and panel, on one axis.
 
 use plotters::style::RGBColor;
 
-use super::axis::LogAxis;
+use super::axis::{Axis, Scale};
 use crate::report::grid::Grid;
 use crate::report::text;
 use crate::stats::Interval;
@@ -20,8 +20,7 @@ pub struct IntervalChart {
     pub caveat: Option<String>,
     /// What the axis measures.
     pub axis: String,
-    /// The factor that the axis goes from one at most; marks beyond become arrows at its end.
-    pub limit: f64,
+    pub scale: Scale,
     /// Titles of the panels, from left to right.
     pub panels: Vec<String>,
     pub rows: Vec<Row>,
@@ -50,7 +49,7 @@ pub struct PanelCell {
     pub missing: String,
 }
 
-/// A ratio, with an interval if it was measured.
+/// A value, with an interval if it was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
     pub series: Series,
@@ -123,12 +122,12 @@ impl IntervalChart {
     }
 
     /// The axis that all panels share.
-    pub fn log_axis(&self) -> LogAxis {
-        LogAxis::covering(self.values().into_iter(), self.limit)
+    pub fn shared_axis(&self) -> Axis {
+        Axis::covering(self.scale, self.values().into_iter())
     }
 
     /// The small print, with what arrows mean where there is one.
-    pub fn small_print(&self, axis: LogAxis) -> Vec<String> {
+    pub fn small_print(&self, axis: Axis) -> Vec<String> {
         let beyond = self.marks().into_iter().any(|(_, _, _, mark)| !axis.holds(mark.value));
         let arrows = beyond.then(|| "Arrow: beyond the end of the axis; its number stands beside it.".to_owned());
         self.notes.iter().cloned().chain(arrows).collect()
@@ -146,7 +145,11 @@ impl IntervalChart {
 
     /// Everything that is drawn, at full precision.
     pub fn data(&self) -> Grid {
-        let mut grid = Grid::new(&self.title, &["panel", "group", "row", "series", "ratio", "ci_low", "ci_high"]);
+        let value = match self.scale {
+            Scale::Ratios { .. } => "ratio",
+            Scale::Shares => "share",
+        };
+        let mut grid = Grid::new(&self.title, &["panel", "group", "row", "series", value, "ci_low", "ci_high"]);
         let number = |value: Option<f64>| value.filter(|v| v.is_finite()).map(|v| v.to_string()).unwrap_or_default();
         for (panel, group, row, mark) in self.marks() {
             let interval = mark.interval.filter(|interval| interval.is_bounded());

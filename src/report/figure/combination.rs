@@ -1,5 +1,6 @@
 //! The product of single speed-ups beside what they give together.
 
+use super::axis::Scale;
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, INK, ORANGE};
 use super::{Chart, Figure, pages, panel_title};
@@ -46,7 +47,7 @@ impl Figure for Combination {
             message: message(analysis, &results, workloads),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the common reference; measured / predicted (log scale)".to_owned(),
-            limit: f64::INFINITY,
+            scale: Scale::Ratios { limit: f64::INFINITY },
             panels: workloads.iter().map(panel_title).collect(),
             rows: designs.iter().map(|design| row(design, workloads)).collect(),
             legend: vec![PREDICTED, MEASURED, PUBLISHED, GAP],

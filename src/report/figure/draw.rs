@@ -6,7 +6,6 @@ use plotters::style::{Color, RGBColor, ShapeStyle};
 use plotters_backend::text_anchor::HPos;
 
 use super::Chart;
-use super::axis::label;
 use super::chart::{IntervalChart, Mark, Row, Series, Shape};
 use super::layout::{
     Band, EM, Frame, GAP, LEADING, LEGEND_INDENT, Layout, NOTE_EM, NUMBER_INDENT, PanelSpan, TITLE_EM, lane,
@@ -118,17 +117,17 @@ impl<B: DrawingBackend> Canvas<B> {
         Ok(())
     }
 
-    /// Title, grid, axis and the line of no effect of one panel.
+    /// Title, grid, axis and the strong line of one panel.
     fn panel(&self, panel: &PanelSpan, layout: &Layout) -> Result<(), String> {
         self.lines(&panel.title, (panel.left, layout.frame.body_top), HPos::Left, EM, INK)?;
         let top = layout.rows.first().map_or(layout.rows_bottom, |band| band.top);
-        for tick in layout.axis.ticks(panel.right - panel.left, EM) {
+        for (tick, label) in layout.axis.ticks(panel.right - panel.left, EM) {
             let x = panel.x(layout, tick);
             self.line((x, top), (x, layout.rows_bottom), GUIDE, THIN)?;
-            self.text(&label(tick), (x, layout.ticks_top + EM * LEADING / 2.0), HPos::Center, EM, SOFT_INK)?;
+            self.text(&label, (x, layout.ticks_top + EM * LEADING / 2.0), HPos::Center, EM, SOFT_INK)?;
         }
-        let one = panel.x(layout, 1.0);
-        self.line((one, top), (one, layout.rows_bottom), INK, 1.2)?;
+        let guide = panel.x(layout, layout.axis.guide());
+        self.line((guide, top), (guide, layout.rows_bottom), INK, 1.2)?;
         self.line((panel.left, layout.rows_bottom), (panel.right, layout.rows_bottom), SOFT_INK, THIN)
     }
 
@@ -335,8 +334,8 @@ impl<B: DrawingBackend> Canvas<B> {
 }
 
 impl PanelSpan {
-    /// Horizontal position of a ratio.
-    fn x(&self, layout: &Layout, ratio: f64) -> f64 {
-        self.left + layout.axis.position(ratio) * (self.right - self.left)
+    /// Horizontal position of a value.
+    fn x(&self, layout: &Layout, value: f64) -> f64 {
+        self.left + layout.axis.position(value) * (self.right - self.left)
     }
 }

@@ -1,5 +1,6 @@
 //! Forest plot of all contrasts that change one factor.
 
+use super::axis::Scale;
 use super::chart::{IntervalChart, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, GREEN, NEUTRAL, VERMILLION};
 use super::{Chart, Figure, STEP_LIMIT, find, pages, panel_title, steps};
@@ -27,7 +28,7 @@ impl Figure for Forest {
             message: message(analysis, workloads),
             caveat: notes::caveat(&analysis.manifest.plan.protocol),
             axis: "speed-up over the reference (log scale; right of 1 is faster)".to_owned(),
-            limit: STEP_LIMIT,
+            scale: Scale::Ratios { limit: STEP_LIMIT },
             panels: workloads.iter().map(panel_title).collect(),
             rows: designs.iter().flat_map(|design| group(analysis, design, workloads)).collect(),
             legend: vec![IMPROVEMENT, REGRESSION, EQUIVALENT, INCONCLUSIVE],

@@ -1,5 +1,6 @@
 //! Each step of a ladder against the step before it, with the published claim beside it.
 
+use super::axis::Scale;
 use super::chart::{IntervalChart, Mark, PanelCell, Row, Series, Shape};
 use super::palette::{BLUE, INK, ORANGE};
 use super::{Chart, Figure, STEP_LIMIT, find, pages, panel_title, steps};
@@ -42,7 +43,7 @@ fn chart(analysis: &Analysis, design: &Design, workloads: &[Workload]) -> Interv
         message: message(analysis, design, workloads),
         caveat: notes::caveat(&analysis.manifest.plan.protocol),
         axis: "speed-up over the previous step (log scale; right of 1 is faster)".to_owned(),
-        limit: STEP_LIMIT,
+        scale: Scale::Ratios { limit: STEP_LIMIT },
         panels: workloads.iter().map(panel_title).collect(),
         rows: steps(design).into_iter().map(row).collect(),
         legend: [Some(series[0]), claims.then_some(PUBLISHED), Some(series[1])].into_iter().flatten().collect(),

@@ -2,7 +2,7 @@
 //!
 //! Lengths are in units of 1/96 inch.
 
-use super::axis::LogAxis;
+use super::axis::Axis;
 use super::chart::{IntervalChart, Row};
 use super::font;
 
@@ -102,7 +102,7 @@ impl Frame {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
     pub frame: Frame,
-    pub axis: LogAxis,
+    pub axis: Axis,
     pub rows: Vec<Band>,
     pub rows_bottom: f64,
     pub ticks_top: f64,
@@ -156,7 +156,7 @@ impl Layout {
             x = end + GAP;
         }
 
-        let axis = chart.log_axis();
+        let axis = chart.shared_axis();
         let words = Words {
             title: &chart.title,
             message: &chart.message,

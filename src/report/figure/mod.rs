@@ -8,13 +8,14 @@ mod base64;
 mod chart;
 mod combination;
 mod draw;
+mod factorial;
 mod font;
 mod forest;
 mod labels;
 mod ladder;
 mod layout;
 mod lettering;
-mod palette;
+pub mod palette;
 mod plot;
 mod roofline;
 
@@ -26,7 +27,8 @@ use super::analysis::Analysis;
 use super::error::ReportError;
 use super::grid::Grid;
 use crate::plan::{Contrast, Design, Workload};
-pub use chart::IntervalChart;
+pub use axis::Scale;
+pub use chart::{IntervalChart, Mark, PanelCell, Row, Series, Shape};
 pub use plot::Plot;
 
 /// A kind of figure. To add one: write its file, and one line in [`FIGURES`].
@@ -71,7 +73,8 @@ impl Chart {
 }
 
 /// Every figure, in the order in which they are written.
-pub const FIGURES: &[&dyn Figure] = &[&ladder::Ladder, &forest::Forest, &combination::Combination, &roofline::Roofline];
+pub const FIGURES: &[&dyn Figure] =
+    &[&ladder::Ladder, &forest::Forest, &factorial::Factorial, &combination::Combination, &roofline::Roofline];
 
 /// Factor from one at which the axis of single steps ends: one step of ×68 would hide the intervals of
 /// all others behind their marks.

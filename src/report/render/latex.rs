@@ -74,6 +74,8 @@ fn escape(text: &str) -> String {
             '′' => escaped += "$'$",
             'µ' => escaped += "$\\mu$",
             '–' => escaped += "--",
+            '†' => escaped += "$\\dagger$",
+            '‡' => escaped += "$\\ddagger$",
             '\n' | '\r' => escaped.push(' '),
             _ => escaped.push(c),
         }

@@ -7,7 +7,7 @@ use crate::report::metric::{self, KERNEL_TIME, TOKEN_TIME};
 use crate::report::text;
 use crate::stats::Interval;
 
-const HEADINGS: [&str; 10] = [
+const HEADINGS: [&str; 11] = [
     "Design",
     "Workload",
     "Metric",
@@ -16,6 +16,7 @@ const HEADINGS: [&str; 10] = [
     "Measured together >",
     "Measured / predicted >",
     "Published >",
+    "Published product >",
     "Reading",
     "Blocks >",
 ];
@@ -51,6 +52,7 @@ impl Table for Combinations {
                 text::or_none(prediction, |p| text::effect(&p.measured)).into(),
                 text::or_none(prediction, |p| text::effect(&p.discrepancy)).into(),
                 text::or_none(result.combination.measured.published, text::published).into(),
+                text::or_none(published_product(result), text::significant).into(),
                 Entry::strong_if(false, gap.map_or("missing or left out", |gap| Reading::of(gap, margin).words())),
                 text::or_none(prediction, |p| p.discrepancy.n_blocks.to_string()).into(),
             ]);
@@ -58,7 +60,8 @@ impl Table for Combinations {
         grid.notes = notes::contrasts(analysis);
         grid.notes.push(
             "Predicted: the product, within each block, of every step alone against its own reference. Readings come \
-             from the interval and the margin, without correction for multiplicity."
+             from the interval and the margin, without correction for multiplicity. Published product: what the \
+             published factors of the singles multiply to, where each has one."
                 .to_owned(),
         );
         grid.notes.extend(left_out);
@@ -69,6 +72,11 @@ impl Table for Combinations {
 fn singles(result: &CombinationResult) -> String {
     let steps: Vec<&str> = result.combination.singles.iter().map(|single| single.step.as_str()).collect();
     steps.join(" × ")
+}
+
+/// The product of the published factors of all singles, if each has one.
+fn published_product(result: &CombinationResult) -> Option<f64> {
+    result.combination.singles.iter().map(|single| single.published).product()
 }
 
 /// What the interval of measured / predicted says.

@@ -1,5 +1,6 @@
 //! The tables of a report: one a file, all in one list.
 
+mod amdahl;
 mod arms;
 mod beside_peers;
 mod ceilings;
@@ -7,6 +8,7 @@ mod cell_columns;
 mod claims;
 pub mod combinations;
 mod counters;
+pub mod effects;
 mod fastest;
 mod formats;
 mod ladders;
@@ -17,6 +19,7 @@ mod one_factor;
 mod peers;
 mod roofline;
 mod scaling;
+mod shapley;
 mod weights;
 
 use super::analysis::Analysis;
@@ -42,7 +45,10 @@ pub const TABLES: &[&dyn Table] = &[
     &claims::Claims,
     &ladders::Ladders,
     &one_factor::OneFactor,
+    &effects::Effects,
+    &shapley::Shapley,
     &combinations::Combinations,
+    &amdahl::Amdahl,
     &formats::Formats,
     &fastest::Fastest,
     &matrices::Matrices,

@@ -19,7 +19,24 @@ pub fn contrasts(analysis: &Analysis) -> Vec<String> {
         text::percent(analysis.manifest.plan.protocol.margin),
     );
     let whole = analysis.whole().note.map(str::to_owned);
-    [method(analysis), correction].into_iter().chain(whole).chain(common(analysis)).collect()
+    let calibrated = analysis.calibration.clone();
+    [method(analysis), correction].into_iter().chain(whole).chain(calibrated).chain(common(analysis)).collect()
+}
+
+/// Notes of a table of factorial designs.
+pub fn factorial(analysis: &Analysis) -> Vec<String> {
+    let protocol = &analysis.manifest.plan.protocol;
+    let method = format!(
+        "{} blocks planned, each a fresh process; those with all cells of a design count. Every combination of the \
+         factors, each on or off, is a cell. Effects are taken inside each block from the logarithms of the times of \
+         all cells and printed as factors, above 1 faster: geometric mean over blocks [simultaneous {} Student t \
+         interval]. Margin {}.",
+        protocol.blocks,
+        text::percent(protocol.confidence),
+        text::percent(protocol.margin),
+    );
+    let whole = analysis.whole().note.map(str::to_owned);
+    [method].into_iter().chain(whole).chain(common(analysis)).collect()
 }
 
 /// How ratios and their intervals come about.
@@ -44,7 +61,22 @@ pub fn cells(analysis: &Analysis) -> Vec<String> {
 
 /// Notes of every table.
 pub fn common(analysis: &Analysis) -> Vec<String> {
-    caveat(&analysis.manifest.plan.protocol).into_iter().chain(provenance(analysis)).collect()
+    let caveat = caveat(&analysis.manifest.plan.protocol);
+    caveat.into_iter().chain(blocks_chosen(analysis)).chain(provenance(analysis)).collect()
+}
+
+/// How the number of blocks came about, and which of them were run again, where there is something to say.
+fn blocks_chosen(analysis: &Analysis) -> Vec<String> {
+    let chosen = analysis.manifest.plan.protocol.chosen.as_ref();
+    let chosen = chosen.map(|reason| format!("Number of blocks: {reason}."));
+    let requeued = (analysis.requeued > 0).then(|| {
+        format!(
+            "Blocks run again because more than half of their repetitions were preempted or had time stolen: {} \
+             (partial.csv).",
+            analysis.requeued
+        )
+    });
+    chosen.into_iter().chain(requeued).collect()
 }
 
 /// Machine and run.
