@@ -56,7 +56,9 @@ pub fn findings(a: &Run, b: &Run, metrics: &[String], confidence: f64) -> Result
 /// The cells with and without the step of a contrast.
 fn with_and_without<'a>(design: &Design, contrast: &'a Contrast) -> (&'a str, &'a str) {
     match design.kind {
-        DesignKind::Cumulative | DesignKind::AddOneIn | DesignKind::Null => (&contrast.arm, &contrast.reference),
+        DesignKind::Cumulative | DesignKind::AddOneIn | DesignKind::Factorial | DesignKind::Null => {
+            (&contrast.arm, &contrast.reference)
+        }
         // The arm is the one that lacks something.
         DesignKind::LeaveOneOut => (&contrast.reference, &contrast.arm),
     }

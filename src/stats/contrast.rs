@@ -33,6 +33,12 @@ impl Effect {
     pub fn of_logs(logs: &[f64], confidence: f64) -> Option<Effect> {
         Estimate::of(logs, confidence).map(Effect::from)
     }
+
+    /// The same seen from the other side: arm time / reference time, above one where the arm is slower.
+    pub fn inverted(self) -> Self {
+        let Interval { low, high } = self.interval;
+        Self { ratio: 1.0 / self.ratio, interval: Interval { low: 1.0 / high, high: 1.0 / low }, ..self }
+    }
 }
 
 impl From<Estimate> for Effect {
@@ -48,11 +54,6 @@ impl From<Estimate> for Effect {
         }
     }
 
-    /// The same seen from the other side: arm time / reference time, above one where the arm is slower.
-    pub fn inverted(self) -> Self {
-        let Interval { low, high } = self.interval;
-        Self { ratio: 1.0 / self.ratio, interval: Interval { low: 1.0 / high, high: 1.0 / low }, ..self }
-    }
 }
 
 /// ln(reference / arm) in each block that has both.
