@@ -179,8 +179,8 @@ mod tests {
         let programs = [("a", None), ("b", crash)].map(|(name, crash)| {
             let dir = folder.join(format!("program-{name}"));
             fs::create_dir(&dir).unwrap();
-            let script =
-                format!("echo {name} >> '{}/log'\n", folder.display()) + &fake::script(&dir, &fake::plan(), crash.map(|cell| (cell, "kill -SEGV $$")));
+            let script = format!("echo {name} >> '{}/log'\n", folder.display())
+                + &fake::script(&dir, &fake::plan(), crash.map(|cell| (cell, "kill -SEGV $$")));
             Program {
                 path: fake::program(&dir, &script),
                 facts: BTreeMap::from([("rustc".to_owned(), name.to_owned())]),

@@ -53,7 +53,6 @@ impl From<Estimate> for Effect {
             detectable: estimate.detectable.exp_m1(),
         }
     }
-
 }
 
 /// ln(reference / arm) in each block that has both.
