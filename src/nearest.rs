@@ -12,6 +12,11 @@ pub fn nearest<S: AsRef<str>>(found: &str, candidates: impl IntoIterator<Item = 
     near.into_iter().take(count).map(|(_, candidate)| candidate).collect()
 }
 
+/// The beginning of a help: `did you mean …? `, or nothing where no name is near.
+pub fn did_you_mean<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(found, names, 1).first().map_or_else(String::new, |name| format!("did you mean `{name}`? "))
+}
+
 /// Levenshtein distance: insertions, deletions and replacements from one to the other.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use septet::counters::callgrind::{self, Counts, Simulator};
+use septet::counters::callgrind::{Counts, Simulator};
 use septet::counters::single_step::{self, LIMIT, Steps};
 use septet::counters::{NoCounters, Product};
 use septet::record::{CounterRow, CounterStatus, read_manifest, read_rows};
@@ -40,13 +40,14 @@ fn stepped(product: &Product) -> Option<Steps> {
 
 #[test]
 fn callgrind_counts_the_same_each_time() {
-    let count = |name| callgrind::count_kernel(program(), name, 64, 512);
-    assert!(count("nonsense").unwrap_err().reason.contains("no kernel `nonsense`"));
-    if simulator().is_none() {
-        return;
-    }
-    let [first, second] = [(); 2].map(|()| count("gemv/w3p5/byte_per_pair/lut/u1/scalar").expect("counts"));
-    assert_eq!(first, second);
+    let Some(simulator) = simulator() else { return };
+    let kernels = ["byte_per_pair/lut/u1", "dense/branch/u4"].map(|way| format!("gemv/w3p5/{way}/scalar"));
+    let kernels = kernels.map(|name| name.parse().expect("a kernel"));
+    let each = || simulator.count_each(program(), &kernels, (64, 512), &|| {});
+    let (once, again) = (each(), each());
+    assert_eq!(once, again);
+    let [first, second] = [&once[0], &once[1]].map(|counts| counts.clone().expect("counts"));
+    assert_ne!(first, second);
     assert!(first.instructions > 64 * 512 && first.branches > 0, "an instruction for each weight: {first:?}");
 }
 
@@ -90,6 +91,7 @@ fn instructions_that_valgrind_does_not_know_are_a_reason() {
     }
     let none = simulator.count(program(), &product("gemv/w3p5/dense/lut/u4/avx512", 64, 512)).unwrap_err();
     assert!(none.reason.contains("avx512") && none.remedy.contains("single_step"), "{none}");
+    assert!(none.lacks_instructions);
 }
 
 /// Valgrind writes counts of a process that died, too.

@@ -15,6 +15,7 @@ mod spin;
 
 use std::{collections::BTreeMap, ops::Range};
 
+use schemars::JsonSchema;
 use septet_kernels::{Format, Isa, Layout, Prefetch, SplitMix64, Unpack};
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +78,7 @@ impl Phase {
 }
 
 /// One arm of every block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationArm {
     /// A column value: `a`, `a_again`, `slower_2`, `prefetch_32k`.
@@ -91,7 +92,7 @@ pub struct CalibrationArm {
 }
 
 /// How long a block takes, from the blocks before the first one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pilot {
     /// Seconds of one block.
@@ -101,7 +102,7 @@ pub struct Pilot {
 }
 
 /// Everything that is fixed before the first block: `calibration.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub schema: u32,

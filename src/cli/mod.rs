@@ -22,6 +22,7 @@ mod plan;
 mod product;
 mod report;
 mod run;
+mod schema;
 mod select;
 mod sensitivity;
 
@@ -45,7 +46,7 @@ enum Command {
     CalibrationBlock(calibration_block::Args),
     Check(check::Args),
     Doctor(doctor::Args),
-    Gate(gate::Args),
+    Gate(Box<gate::Args>),
     Generate(generate::Args),
     List(list::Args),
     #[command(hide = true)]
@@ -55,6 +56,7 @@ enum Command {
     Product(product::Args),
     Report(report::Args),
     Run(run::Args),
+    Schema(schema::Args),
     Sensitivity(sensitivity::Args),
 }
 
@@ -75,6 +77,7 @@ impl Command {
             Self::Product(args) => product::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Run(args) => run::run(&args),
+            Self::Schema(args) => schema::run(&args),
             Self::Sensitivity(args) => sensitivity::run(&args),
         }
     }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::{
     arm::{Arm, ArmFormat},
     axis::{AXES, Axis},
-    nearest::nearest,
+    nearest::did_you_mean,
 };
 
 /// The flag, to be flattened into the arguments of a command.
@@ -130,7 +130,7 @@ pub enum SelectError {
 fn find_axis(name: &str) -> Result<&'static Axis, SelectError> {
     AXES.iter().find(|axis| axis.name == name).ok_or_else(|| SelectError::Axis {
         found: name.to_owned(),
-        help: suggest(name, AXES.iter().map(|axis| axis.name)) + &list_axes(|_| true),
+        help: did_you_mean(name, AXES.iter().map(|axis| axis.name)) + &list_axes(|_| true),
     })
 }
 
@@ -139,12 +139,8 @@ fn find_level(axis: &Axis, name: &str) -> Result<&'static str, SelectError> {
     names.iter().copied().find(|level| *level == name).ok_or_else(|| SelectError::Level {
         axis: axis.name,
         found: name.to_owned(),
-        help: format!("{}levels of {}: {}", suggest(name, names.iter().copied()), axis.name, names.join(", ")),
+        help: format!("{}levels of {}: {}", did_you_mean(name, names.iter().copied()), axis.name, names.join(", ")),
     })
-}
-
-fn suggest(found: &str, names: impl Iterator<Item = &'static str>) -> String {
-    nearest(found, names, 1).first().map_or_else(String::new, |name| format!("did you mean `{name}`? "))
 }
 
 fn list_axes(of: impl Fn(&Axis) -> bool) -> String {

@@ -67,12 +67,19 @@ pub struct Counted<'a> {
 pub struct NoCounters {
     pub reason: String,
     pub remedy: String,
+    /// Whether the CPU that would count, real or simulated, lacks the instructions: nothing is wrong.
+    pub lacks_instructions: bool,
 }
 
 impl NoCounters {
     /// A reason and a remedy.
     pub fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { reason: reason.into(), remedy: remedy.into() }
+        Self { reason: reason.into(), remedy: remedy.into(), lacks_instructions: false }
+    }
+
+    /// The CPU that would count lacks instructions of the kernel.
+    pub fn lacking(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { lacks_instructions: true, ..Self::new(reason, remedy) }
     }
 }
 

@@ -172,7 +172,10 @@ impl Product {
     }
 
     /// Weights and operand, ready to be multiplied.
-    fn ready(&self) -> Result<Ready, ProductError> {
+    ///
+    /// # Errors
+    /// A shape without weights, or a kernel that this CPU cannot run.
+    pub fn ready(&self) -> Result<Ready, ProductError> {
         let Self { rows, cols, .. } = *self;
         let weights = PackedMatrix::pack(&self.matrix()?, self.kernel.layout)
             .map_err(|cause| ProductError::Matrix { rows, cols, cause })?;

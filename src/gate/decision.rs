@@ -34,6 +34,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Why it is inconclusive; nothing otherwise.
     pub objection: Option<String>,
+    /// As in the finding.
+    pub detail: Option<String>,
 }
 
 /// What a gate says in all.
@@ -66,7 +68,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Decides on two recorded runs.
+    /// Decides on what was measured before, or is counted exactly.
     pub fn recorded(findings: &[Finding], terms: Terms) -> Self {
         let judged = judge(findings, terms).into_iter();
         let judgements = findings.iter().zip(judged);
@@ -151,7 +153,8 @@ impl Judgement {
             Second::NotPossible | Second::Missing | Second::Without(_) => None,
         };
         let verdict = stands.map_or(Verdict::Inconclusive, |judged| judged.verdict);
-        Self { question: finding.question.clone(), judged, confirmation, verdict, objection }
+        let (question, detail) = (finding.question.clone(), finding.detail.clone());
+        Self { question, judged, confirmation, verdict, objection, detail }
     }
 }
 

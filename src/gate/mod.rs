@@ -1,12 +1,13 @@
 //! Has it become slower? From the rows of two runs to a verdict with error rates.
 //!
-//! Everything here is a pure function of rows. [`Run`] is a recorded run as a gate sees it. There are two
+//! Everything here is a pure function of rows. [`Run`] is a recorded run as a gate sees it. There are three
 //! sources of [`Finding`]s: [`recorded`], which compares what each step of an experiment is worth in two
-//! runs, and [`paired`], which compares the times of two programs that ran in pairs of blocks. A
-//! [`Decision`] judges the findings as one family, holds each verdict against the [`rule`]s, and sums up.
+//! runs, [`paired`], which compares the times of two programs that ran in pairs of blocks, and [`counted`],
+//! which compares instruction counts with a baseline. A [`Decision`] judges the findings as one family, holds each verdict against the [`rule`]s, and sums up.
 //! [`output`] says it to people and to CI.
 
 mod comparable;
+pub mod counted;
 pub mod decision;
 mod error;
 pub mod output;
@@ -29,6 +30,8 @@ pub enum Source {
     Recorded,
     /// Two programs that ran in pairs of blocks.
     Paired,
+    /// A baseline of instruction counts, and counts of this program.
+    Counted,
 }
 
 impl Source {
@@ -37,6 +40,7 @@ impl Source {
         match self {
             Self::Recorded => "what the step is worth in B over what it is worth in A",
             Self::Paired => "time of A over time of B in the same pair of blocks",
+            Self::Counted => "instructions of A over instructions of B, both exact",
         }
     }
 }

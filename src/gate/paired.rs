@@ -21,7 +21,7 @@ pub fn findings(a: &Run, b: &Run, metrics: &[String], confidence: f64) -> Result
         for metric in metrics.iter().filter(|metric| measured.contains(&metric.as_str())) {
             let question =
                 Question { workload: cell.workload.clone(), metric: metric.clone(), subject: cell.arm.clone() };
-            findings.push(Finding { question, effect: effect([a, b], &cell.id, metric, confidence) });
+            findings.push(Finding { question, effect: effect([a, b], &cell.id, metric, confidence), detail: None });
         }
     }
     match findings.is_empty() {

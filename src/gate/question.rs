@@ -26,6 +26,8 @@ pub struct Finding {
     pub question: Question,
     /// A ratio above one is good for B; or why there is none.
     pub effect: Result<Effect, String>,
+    /// What the ratio is made of, where a reader wants to see it.
+    pub detail: Option<String>,
 }
 
 /// The metrics that a gate is about: those `asked` for, in the order of reports.

@@ -40,7 +40,7 @@ pub fn findings(a: &Run, b: &Run, metrics: &[String], confidence: f64) -> Result
                     subject: format!("{}: {}", design.name, contrast.step),
                 };
                 let effect = effect([a, b], with, without, metric, confidence);
-                findings.push(Finding { question, effect });
+                findings.push(Finding { question, effect, detail: None });
             }
         }
     }

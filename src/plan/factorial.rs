@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most factors of one design: 32 cells on each workload.
 pub const MAX_FACTORS: usize = 5;
 
 /// All combinations of some factors on one workload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Factorial {
     pub workload: String,
@@ -19,7 +20,7 @@ pub struct Factorial {
 }
 
 /// One factor with two levels: off as in the arm that the design begins with, and on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Factor {
     /// What tables call it.

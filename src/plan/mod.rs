@@ -13,6 +13,7 @@ mod threads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use septet_kernels::{COMPILED_COLS, Isa, Level, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ use crate::{
 pub const PLAN_SCHEMA: u32 = 1;
 
 /// An experiment, expanded to unique cells.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub schema: u32,
@@ -74,7 +75,7 @@ impl Plan {
 }
 
 /// Where counters of cells come from, in a pass of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CounterSource {
     /// What the compiled inner loops contain.
@@ -103,7 +104,7 @@ impl CounterSource {
 }
 
 /// How samples are taken; frozen before the first one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
     /// Number of blocks; a block is one fresh process in which every cell runs.
@@ -122,7 +123,7 @@ pub struct Protocol {
 }
 
 /// Where the weights of a workload live while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Residency {
     /// The weights stay in a cache between tokens.
@@ -132,7 +133,7 @@ pub enum Residency {
 }
 
 /// One model, driven in one way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Short name, a column value: `tiny`, `slice70b`.
@@ -228,7 +229,7 @@ impl Workload {
 }
 
 /// Where the weights of a workload come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
 pub enum Source {
     /// A trained checkpoint: a folder, or the built-in model when absent.
@@ -283,7 +284,7 @@ impl Source {
 }
 
 /// One arm on one workload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cell {
     /// Content hash of workload and factors: stable between runs of one spec.
@@ -313,7 +314,7 @@ impl Cell {
 }
 
 /// A point that a design asked for and that cannot exist, with the reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Infeasible {
     pub design: String,
@@ -323,7 +324,7 @@ pub struct Infeasible {
 }
 
 /// How a design picks its contrasts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DesignKind {
     /// Each step against the step before it, in the printed order.
@@ -341,7 +342,7 @@ pub enum DesignKind {
 
 /// A named set of contrasts: one family for the correction of multiple comparisons, per workload
 /// and metric.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Design {
     pub name: String,
@@ -357,7 +358,7 @@ pub struct Design {
 
 /// A comparison of two cells of one workload. Its ratio is the reference's time divided by the
 /// arm's: above one, the arm is faster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contrast {
     /// What changed: `unpack=lut`.
@@ -372,7 +373,7 @@ pub struct Contrast {
 }
 
 /// Does the product of single effects predict the combination?
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Combination {
     pub workload: String,

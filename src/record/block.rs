@@ -1,12 +1,13 @@
 //! `blocks.csv`: every try at a block, and what became of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Row, beyond};
 use crate::plan::Plan;
 
 /// How a try at a block ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockStatus {
     /// Its rows are in the files of the run.
@@ -21,7 +22,7 @@ pub enum BlockStatus {
 }
 
 /// One try at a block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BlockRow {
     /// As in `samples.csv`.

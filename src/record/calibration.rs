@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     error::RecordError,
     rules::Row,
-    store::{self, TornLine, read_rows_of},
+    store::{self, TornLine, parse_rows_of},
 };
 use crate::calibration::{CALIBRATION_SCHEMA, Settings};
 
@@ -15,7 +16,7 @@ use crate::calibration::{CALIBRATION_SCHEMA, Settings};
 pub const CALIBRATION_FILE: &str = "calibration.json";
 
 /// One arm in one block on one number of threads: all of its repetitions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationRow {
     /// Which start of the program took it: 0, then one more for each resume.
@@ -119,13 +120,7 @@ pub fn write_settings(dir: &Path, settings: &Settings) -> Result<(), RecordError
 /// If it is missing, not JSON of this shape, of another schema, or contradicts itself.
 pub fn read_settings(dir: &Path) -> Result<Settings, RecordError> {
     let path = dir.join(CALIBRATION_FILE);
-    let bytes = std::fs::read(&path).map_err(|cause| RecordError::Io { path: path.clone(), cause })?;
-    let json = |cause| RecordError::Json { path: path.clone(), cause };
-    let raw: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
-    if let Some(found) = raw["schema"].as_u64().filter(|&found| found != u64::from(CALIBRATION_SCHEMA)) {
-        return Err(RecordError::Schema { path, key: "schema", found, expected: CALIBRATION_SCHEMA });
-    }
-    let settings: Settings = serde_json::from_slice(&bytes).map_err(json)?;
+    let settings: Settings = store::read_json(&path, CALIBRATION_SCHEMA)?;
     settings.check().map_err(|message| RecordError::Inconsistent { path, message })?;
     Ok(settings)
 }
@@ -138,10 +133,12 @@ pub fn read_calibration(
     dir: &Path,
     settings: &Settings,
 ) -> Result<(Vec<CalibrationRow>, Option<TornLine>), RecordError> {
-    if !dir.join(CalibrationRow::FILE).exists() {
+    let path = dir.join(CalibrationRow::FILE);
+    if !path.exists() {
         return Ok((Vec::new(), None));
     }
-    read_rows_of(dir, &BTreeMap::new(), |row: &CalibrationRow| {
+    let bytes = std::fs::read(&path).map_err(|cause| RecordError::Io { path: path.clone(), cause })?;
+    parse_rows_of(&path, &bytes, &BTreeMap::new(), |row: &CalibrationRow| {
         if row.block >= settings.blocks {
             Some(("block", format!("a planned block, below {}", settings.blocks)))
         } else if !settings.threads.contains(&(row.threads as usize)) {

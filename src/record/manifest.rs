@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -10,7 +11,7 @@ use crate::plan::Plan;
 pub const MANIFEST_SCHEMA: u32 = 1;
 
 /// Provenance and plan of one run; written before the first sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     pub schema: u32,
@@ -107,7 +108,7 @@ impl Manifest {
 }
 
 /// What a cell computes, known before it is timed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CellFacts {
     pub cell_id: String,
@@ -129,7 +130,7 @@ pub struct CellFacts {
 }
 
 /// How good the cell's output is; a field that was not measured is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quality {
     /// The cell's output equals the reference arm of its format, bit for bit, checked in this run.

@@ -4,6 +4,7 @@
 //! derived. Readers refuse unknown columns and other schema versions. A column for a new axis is no
 //! new version, nor is one that may be empty: older files are read as [`read_rows`](super::read_rows) says.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,7 +23,7 @@ pub const FLAGS: [&str; 6] = ["preempted", "migrated", "faulted", "stolen", "roo
 pub const DISTURBANCES: [&str; 2] = ["preempted", "stolen"];
 
 /// Whether a repetition counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Recorded, never part of an estimate.
@@ -31,7 +32,7 @@ pub enum Phase {
 }
 
 /// One metric of one repetition of one cell in one block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
     /// Which start of the runner took it: 0, then one more for each resume.
@@ -151,7 +152,7 @@ pub fn bracket_moved(before: f64, after: f64) -> bool {
 }
 
 /// Where a counter's value comes from, or why there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CounterStatus {
     Measured,
@@ -161,7 +162,7 @@ pub enum CounterStatus {
 }
 
 /// One counter of one cell, from its own pass.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CounterRow {
     pub cell_id: String,
@@ -183,7 +184,7 @@ pub struct CounterRow {
 pub const VECTOR_OPERATIONS: &str = "loop_vector_operations_per_weight";
 
 /// One limit of the machine, measured at the beginning of one block.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CeilingRow {
     /// As in [`Sample`]: the ceilings of a block belong to the samples of the same session.
@@ -202,7 +203,7 @@ pub struct CeilingRow {
 }
 
 /// How the weights of a workload came to lie in memory in one block, in one of the forms of its arms.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsRow {
     /// As in [`Sample`].
@@ -226,19 +227,20 @@ pub struct WeightsRow {
     pub pack_ns: Option<u64>,
 }
 
-/// A sample of a block that did not finish: kept for inspection, part of no estimate.
+/// A sample that is not, or not yet, in `samples.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PartialSample(pub Sample);
+pub struct ApartSample<const OPEN: bool>(pub Sample);
+
+/// A sample of a block that did not finish: kept for inspection, part of no estimate.
+pub type PartialSample = ApartSample<false>;
 
 /// A sample of the block that runs now: it is in `samples.csv` or `partial.csv` once the block has ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OpenSample(pub Sample);
+pub type OpenSample = ApartSample<true>;
 
 /// A cell that is not timed any more, and why: it failed its check, crashed, hung, or computed
 /// something else than the other arms of its format.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailureRow {
     pub cell_id: String,
@@ -248,7 +250,7 @@ pub struct FailureRow {
 }
 
 /// One of the two programs that a gate compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
     /// The base.
@@ -276,7 +278,7 @@ impl Side {
 }
 
 /// The order of the two processes of a pair, of which each side has the block of the same number.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PairRow {
     pub pair: u32,

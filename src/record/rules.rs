@@ -3,8 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::row::{
-    CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, OpenSample, PairRow, PartialSample, Sample, Side,
-    WeightsRow,
+    ApartSample, CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PairRow, Sample, Side, WeightsRow,
 };
 use crate::{doctor::Quantity, plan::Plan};
 
@@ -310,27 +309,8 @@ impl Row for CounterRow {
     }
 }
 
-impl Row for PartialSample {
-    const FILE: &'static str = "partial.csv";
-    const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
-    const LATER: &'static [&'static str] = Sample::LATER;
-    const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;
-
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        self.0.check()
-    }
-
-    fn key(&self) -> String {
-        self.0.key()
-    }
-
-    fn cell_id(&self) -> Option<&str> {
-        self.0.cell_id()
-    }
-}
-
-impl Row for OpenSample {
-    const FILE: &'static str = "open.csv";
+impl<const OPEN: bool> Row for ApartSample<OPEN> {
+    const FILE: &'static str = if OPEN { "open.csv" } else { "partial.csv" };
     const COLUMNS: &'static [&'static str] = Sample::COLUMNS;
     const LATER: &'static [&'static str] = Sample::LATER;
     const CHOICE: Option<(&'static str, &'static [&'static str])> = Sample::CHOICE;

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::RecordError;
 use super::manifest::{MANIFEST_SCHEMA, Manifest};
@@ -112,9 +112,23 @@ impl<R: Row> RowWriter<R> {
 /// If the file is missing, has an unknown, missing or repeated column, a field that is not a value
 /// of its column, a measurement twice, or a cell that `manifest` does not plan.
 pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
+    let path = dir.join(R::FILE);
+    parse_rows(&path, &fs::read(&path).map_err(io(&path))?, manifest)
+}
+
+/// Every row in `bytes`, which are those of the file at `path`, as [`read_rows`].
+///
+/// # Errors
+///
+/// As [`read_rows`].
+pub fn parse_rows<R: Row>(
+    path: &Path,
+    bytes: &[u8],
+    manifest: &Manifest,
+) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
     let cells: BTreeSet<&str> = manifest.plan.cells.iter().map(|c| c.id.as_str()).collect();
     let unknown = |row: &R| row.cell_id().is_some_and(|id| !cells.contains(id));
-    read_rows_of(dir, &manifest.plan.unnamed_factors(), |row: &R| {
+    parse_rows_of(path, bytes, &manifest.plan.unnamed_factors(), |row: &R| {
         if unknown(row) {
             return Some(("cell_id", "the id of a cell in the plan of manifest.json".to_owned()));
         }
@@ -122,21 +136,21 @@ pub fn read_rows<R: Row>(dir: &Path, manifest: &Manifest) -> Result<(Vec<R>, Opt
     })
 }
 
-/// Reads every row of `R::FILE` in `dir` that nothing in `contradicts` speaks against: the column at fault
-/// and what is expected there. Columns of `unnamed` that the file lacks have their value there, and those of
+/// Every row in `bytes` that nothing in `contradicts` speaks against: the column at fault and what is
+/// expected there. Columns of `unnamed` that the file lacks have their value there, and those of
 /// [`Row::LATER`] are empty.
 ///
 /// # Errors
 ///
 /// As [`read_rows`].
-pub(super) fn read_rows_of<R: Row>(
-    dir: &Path,
+pub(super) fn parse_rows_of<R: Row>(
+    path: &Path,
+    bytes: &[u8],
     unnamed: &BTreeMap<String, String>,
     contradicts: impl Fn(&R) -> Option<(&'static str, String)>,
 ) -> Result<(Vec<R>, Option<TornLine>), RecordError> {
-    let path = dir.join(R::FILE);
-    let bytes = fs::read(&path).map_err(io(&path))?;
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes.as_slice());
+    let path = path.to_owned();
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut records: Vec<ByteRecord> = reader.byte_records().collect::<Result<_, _>>().map_err(csv_error(&path))?;
     let torn = if bytes.last().is_some_and(|&b| b != b'\n') {
         records.pop().map(|record| TornLine { file: R::FILE, line: line_of(&record) })
@@ -215,6 +229,24 @@ pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Reco
     fs::rename(&draft, path).map_err(io(path))
 }
 
+/// Reads a JSON file of `schema`, whose version is looked at before anything else: a field that another
+/// version has is not the reader's real problem.
+///
+/// # Errors
+///
+/// If it is missing, not JSON of this shape, or of another version.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, schema: u32) -> Result<T, RecordError> {
+    let bytes = fs::read(path).map_err(io(path))?;
+    let json = |cause| RecordError::Json { path: path.to_owned(), cause };
+    let raw: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
+    match raw["schema"].as_u64() {
+        Some(found) if found != u64::from(schema) => {
+            Err(RecordError::Schema { path: path.to_owned(), key: "schema", found, expected: schema })
+        }
+        _ => serde_json::from_slice(&bytes).map_err(json),
+    }
+}
+
 /// Reads `manifest.json` and checks that it describes the run consistently.
 ///
 /// # Errors
@@ -230,9 +262,19 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_run("there is no manifest.json in it")),
         read => read.map_err(io(&path))?,
     };
+    parse_manifest(&path, &bytes)
+}
+
+/// The manifest in `bytes`, which are those of the file at `path`.
+///
+/// # Errors
+///
+/// As [`read_manifest`].
+pub fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, RecordError> {
+    let path = path.to_owned();
     let json = |cause| RecordError::Json { path: path.clone(), cause };
     // Versions first: a field that another version has is not the reader's real problem.
-    let raw: serde_json::Value = serde_json::from_slice(&bytes).map_err(json)?;
+    let raw: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
     let versions = [
         ("schema", &raw["schema"], MANIFEST_SCHEMA),
         ("samples_schema", &raw["samples_schema"], SAMPLES_SCHEMA),
@@ -243,7 +285,7 @@ pub fn read_manifest(dir: &Path) -> Result<Manifest, RecordError> {
             return Err(RecordError::Schema { path, key, found, expected });
         }
     }
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(json)?;
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(json)?;
     manifest.check().map_err(|message| RecordError::Inconsistent { path, message })?;
     Ok(manifest)
 }

@@ -86,6 +86,11 @@ pub fn program(dir: &Path, script: &str) -> PathBuf {
 /// Reports every cell that is not skipped, from files in `dir`, and runs a fault, a command of the shell, in the
 /// cell of its number.
 pub fn script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>) -> String {
+    timed_script(dir, plan, fault, 1.0)
+}
+
+/// The same, where everything takes `time`.
+pub fn timed_script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>, time: f64) -> String {
     let mut script = String::from("block=$3\n");
     for block in 0..plan.protocol.blocks {
         let ceilings = Event::Ceilings(vec![ceiling(block)]);
@@ -94,7 +99,9 @@ pub fn script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>) -> String {
     script += &format!("cat '{}/ceilings.'$block\n", dir.display());
     for (at, cell) in plan.cells.iter().enumerate() {
         for block in 0..plan.protocol.blocks {
-            let event = serde_json::to_string(&Event::Samples(samples(plan, cell, block))).unwrap();
+            let mut rows = samples(plan, cell, block);
+            rows.iter_mut().for_each(|row| row.value *= time);
+            let event = serde_json::to_string(&Event::Samples(rows)).unwrap();
             fs::write(dir.join(format!("{}.{block}", cell.id)), event + "\n").unwrap();
         }
         let (id, dir) = (&cell.id, dir.display());

@@ -1,6 +1,6 @@
 //! What this machine is: the fingerprint of a run, and the sizes that plans depend on.
 
-use std::{collections::BTreeMap, env, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
 
 use septet_kernels::PREFETCH_DISTANCE;
 
@@ -116,6 +116,7 @@ pub fn facts() -> BTreeMap<String, String> {
         ("caches", Some(caches.join(", "))),
         ("memory", memory("MemTotal:").map(|bytes| format!("{} MiB", bytes >> 20))),
         ("os_kernel", file("/proc/sys/kernel/osrelease")),
+        ("libc", libc()),
         ("governor", file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         ("clocksource", file("/sys/devices/system/clocksource/clocksource0/current_clocksource")),
         ("transparent_hugepage", file("/sys/kernel/mm/transparent_hugepage/enabled")),
@@ -124,6 +125,12 @@ pub fn facts() -> BTreeMap<String, String> {
         ("perf_event_paranoid", file("/proc/sys/kernel/perf_event_paranoid")),
         ("load", file("/proc/loadavg")),
     ])
+}
+
+/// The GNU C library, as it says: `glibc 2.36`.
+fn libc() -> Option<String> {
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Facts with a value, or the words that there is none.

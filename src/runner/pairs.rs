@@ -170,17 +170,25 @@ mod tests {
 
     use super::*;
     use crate::{
+        gate::{Decision, Overall, Run, Terms, paired},
         record::{FailureRow, PartialSample, Sample, read_manifest, read_rows, read_rows_if_any},
+        report::metric::TOKEN_TIME,
         runner::fake,
+        stats::verdict::Verdict,
     };
 
     /// Pairs of two scripts, each in a folder of its own; `crash` is the cell in which B dies.
     fn pairs(folder: &Path, crash: Option<usize>) -> Pairs {
-        let programs = [("a", None), ("b", crash)].map(|(name, crash)| {
+        timed_pairs(folder, crash, 1.0)
+    }
+
+    /// The same, where B takes `time` and A takes 1.
+    fn timed_pairs(folder: &Path, crash: Option<usize>, time: f64) -> Pairs {
+        let programs = [("a", None, 1.0), ("b", crash, time)].map(|(name, crash, time)| {
             let dir = folder.join(format!("program-{name}"));
             fs::create_dir(&dir).unwrap();
             let script = format!("echo {name} >> '{}/log'\n", folder.display())
-                + &fake::script(&dir, &fake::plan(), crash.map(|cell| (cell, "kill -SEGV $$")));
+                + &fake::timed_script(&dir, &fake::plan(), crash.map(|cell| (cell, "kill -SEGV $$")), time);
             Program {
                 path: fake::program(&dir, &script),
                 facts: BTreeMap::from([("rustc".to_owned(), name.to_owned())]),
@@ -247,6 +255,39 @@ mod tests {
             let partial = read_rows_if_any::<PartialSample>(&dir, &manifest).unwrap().0;
             assert!(!partial.is_empty() && partial.iter().all(|row| row.0.block == 0), "of the void pair");
         }
+    }
+
+    /// From the processes to the verdict: what two programs report is what the gate says, to the last digit.
+    #[test]
+    fn a_slower_program_fails_its_gate_by_exactly_its_time() {
+        let metrics = [TOKEN_TIME.to_owned()];
+        let terms = Terms { margin: 0.01, confidence: 0.95 };
+        let cells = fake::plan().cells.len();
+        let verdicts = |time: f64, crash: Option<usize>| {
+            let folder = tempfile::tempdir().unwrap();
+            let (pairs, out) = (timed_pairs(folder.path(), crash, time), folder.path().join("out"));
+            let findings = |dir: &Path, first: Side| {
+                pairs.run(dir, first, &Progress::new(12)).unwrap();
+                let [a, b] = [Side::A, Side::B].map(|side| Run::read(&dir.join(side.name())).unwrap());
+                paired::findings(&a, &b, &metrics, terms.confidence).unwrap()
+            };
+            let first = findings(&out, Side::A);
+            let second = findings(&out.join("confirmation"), Side::B);
+            assert_eq!(first.len(), cells);
+            Decision::paired(&first, Some(&second), terms)
+        };
+        let slower = verdicts(1.05, None);
+        assert_eq!((slower.overall(), slower.count(Verdict::Regression)), (Overall::Regression, cells));
+        for judgement in &slower.judgements {
+            let (first, second) = (judgement.judged.unwrap().effect, judgement.confirmation.unwrap().effect);
+            assert!((first.ratio - 1.0 / 1.05).abs() < 1e-15 && first.ratio == second.ratio, "{first:?}");
+        }
+        let same = verdicts(1.0, None);
+        assert_eq!((same.overall(), same.count(Verdict::Equivalent)), (Overall::Pass, cells));
+        let faster = verdicts(1.0 / 1.05, None);
+        assert_eq!((faster.overall(), faster.count(Verdict::Improvement)), (Overall::Pass, cells));
+        let crashed = verdicts(1.0, Some(1));
+        assert_eq!((crashed.overall(), crashed.count(Verdict::Inconclusive)), (Overall::Inconclusive, 1));
     }
 
     #[test]

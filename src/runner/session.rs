@@ -21,7 +21,8 @@ use crate::{
     counters,
     plan::Plan,
     record::{
-        CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample, WeightsRow,
+        ApartSample, CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample,
+        WeightsRow,
         block::{BlockRow, BlockStatus},
         read_manifest, read_rows_if_any,
         rules::Row as _,
@@ -140,7 +141,7 @@ impl Session {
         resume::check_same(dir, &manifest, plan, spec)?;
         // What a killed run had of its open block.
         let open = read_rows_if_any::<OpenSample>(dir, &manifest)?.0;
-        let open: Vec<PartialSample> = open.into_iter().map(|row| PartialSample(row.0)).collect();
+        let open: Vec<PartialSample> = open.into_iter().map(|row| ApartSample(row.0)).collect();
         if !open.is_empty() {
             RowWriter::<PartialSample>::append(dir)?.write_block(&open)?;
         }
@@ -232,7 +233,7 @@ impl Session {
         };
         let mut open = RowWriter::<OpenSample>::append(&self.dir)?;
         let outcome = attempted.run(&self.stop, progress, &mut |rows| {
-            let rows: Vec<OpenSample> = rows.iter().cloned().map(OpenSample).collect();
+            let rows: Vec<OpenSample> = rows.iter().cloned().map(ApartSample).collect();
             Ok(open.write_loosely(&rows)?)
         })?;
         let row = |status, rows: &[Sample]| {
@@ -288,7 +289,7 @@ impl Session {
     /// Records a try that gave no block; its rows are kept for inspection, read by nothing.
     fn void(&self, rows: &[Sample], tried: BlockRow) -> Result<(), RunError> {
         RowWriter::<BlockRow>::append(&self.dir)?.write_block(&[tried])?;
-        let rows: Vec<PartialSample> = rows.iter().cloned().map(PartialSample).collect();
+        let rows: Vec<PartialSample> = rows.iter().cloned().map(ApartSample).collect();
         RowWriter::<PartialSample>::append(&self.dir)?.write_block(&rows)?;
         forget_open(&self.dir)
     }

@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 
-use septet_kernels::{ParseVariantError, Prefetch};
+use rayon::prelude::*;
+use septet_kernels::{Prefetch, Variant};
 
 use self::out_file::OutFile;
 use super::{
@@ -40,10 +41,10 @@ const COLS: usize = 2048;
 
 /// The simulated caches: bytes, ways, bytes of a line. The last level is smaller than the weights, so that
 /// they stream through it as they do from memory.
-const GEOMETRY: [&str; 3] = ["--I1=32768,8,64", "--D1=32768,8,64", "--LL=262144,8,64"];
+pub const GEOMETRY: [&str; 3] = ["--I1=32768,8,64", "--D1=32768,8,64", "--LL=262144,8,64"];
 
 /// The function whose calls are counted, with whatever mangling surrounds its name.
-const TOGGLE: &str = "--toggle-collect=*counted_product*";
+pub const TOGGLE: &str = "--toggle-collect=*counted_product*";
 
 /// Longest time of one product.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -175,13 +176,30 @@ impl Simulator {
         }
     }
 
+    /// Counts of one product of each of `kernels` with a matrix of `rows × cols`, by the `bench` at `program`
+    /// (an absolute path), in the order of `kernels`; several at a time. `done` is called after each.
+    pub fn count_each(
+        &self,
+        program: &Path,
+        kernels: &[Variant],
+        (rows, cols): (usize, usize),
+        done: &(dyn Fn() + Sync),
+    ) -> Vec<Result<Counts, NoCounters>> {
+        let count = |&kernel: &Variant| {
+            let counts = self.count(program, &Product::of_kernel(kernel, rows, cols));
+            done();
+            counts
+        };
+        kernels.par_iter().map(count).collect()
+    }
+
     /// Whether the process ran `product`, and computed it.
     fn check(&self, product: &Product, events: &[Event]) -> Result<(), NoCounters> {
         let wrong = |what: String| NoCounters::new(what, "run `bench check`");
         match events {
             [Event::Missing(what)] => {
                 let reason = format!("{} does not simulate the instructions of the kernel: {what}", self.version);
-                Err(NoCounters::new(reason, ELSEWHERE))
+                Err(NoCounters::lacking(reason, ELSEWHERE))
             }
             [Event::Ready { kernel, .. }, Event::Done { output_sha256 }] => {
                 if *kernel != product.kernel.to_string() {
@@ -204,18 +222,6 @@ impl Simulator {
         let geometry = GEOMETRY.map(|option| option.trim_start_matches('-')).join(" ");
         format!("{}, {}, {geometry}; {}", product.size(), self.version, product.way())
     }
-}
-
-/// Counts of one product of the kernel `name` (as `bench list` prints it) with a matrix of `rows × cols`, by
-/// the `bench` at `program`, an absolute path.
-///
-/// # Errors
-/// No kernel of that name, no valgrind, or as [`Simulator::count`].
-pub fn count_kernel(program: &Path, name: &str, rows: usize, cols: usize) -> Result<Counts, NoCounters> {
-    let kernel = name.parse().map_err(|error: ParseVariantError| {
-        NoCounters::new(format!("there is no kernel `{name}`: {error}"), "`bench list` prints every kernel")
-    })?;
-    Simulator::find()?.count(program, &Product::of_kernel(kernel, rows, cols))
 }
 
 /// What valgrind simulates.

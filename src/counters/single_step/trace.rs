@@ -36,7 +36,7 @@ pub fn count(program: &Path, product: &Product, limit: u64, say: &dyn Fn(&str)) 
     let mut traced = Traced::start(program, product)?;
     let entry = match traced.next_event()? {
         Event::Ready { entry, .. } => entry,
-        Event::Missing(what) => return Err(NoCounters::new(what, "run on a CPU that has it")),
+        Event::Missing(what) => return Err(NoCounters::lacking(what, "run on a CPU that has it")),
         other => return Err(unexpected(&other)),
     };
     traced.stop()?;

@@ -6,9 +6,9 @@ pub mod junit;
 pub mod summary;
 pub mod text;
 
-use super::{Gate, Judgement};
+use super::{Gate, Judgement, Source, Terms};
 use crate::{
-    report::text::{NONE, effect, or_none, p_value, two_decimals},
+    report::text::{NONE, effect, or_none, p_value, percent, two_decimals},
     stats::verdict::Verdict,
 };
 
@@ -27,6 +27,22 @@ fn confirmation(judgement: &Judgement) -> Option<String> {
     judgement.confirmation.map(|judged| format!("in reversed order {}", effect(&judged.effect)))
 }
 
+/// On what terms it was decided. Exact counts have no chance to be corrected for.
+fn terms(gate: &Gate) -> String {
+    let (Terms { margin, confidence }, questions) = (gate.decision.terms, gate.decision.judgements.len());
+    match gate.source {
+        Source::Recorded | Source::Paired => {
+            format!("margin {}, confidence {}, Holm over {questions} questions", percent(margin), percent(confidence))
+        }
+        Source::Counted => format!("margin {}, {questions} questions", percent(margin)),
+    }
+}
+
+/// What stands below the numbers of a judgement.
+fn details(judgement: &Judgement) -> impl Iterator<Item = String> {
+    [judgement.detail.clone(), confirmation(judgement), judgement.objection.clone()].into_iter().flatten()
+}
+
 /// How many questions have which answer.
 fn tally(gate: &Gate) -> String {
     let verdicts = [Verdict::Regression, Verdict::Inconclusive, Verdict::Improvement, Verdict::Equivalent];
@@ -40,7 +56,6 @@ fn sentence(judgement: &Judgement) -> String {
     if ratio != NONE {
         parts.push(format!("{ratio}, p {p}, detects {detectable}"));
     }
-    parts.extend(confirmation(judgement));
-    parts.extend(judgement.objection.clone());
+    parts.extend(details(judgement));
     parts.join("; ")
 }

@@ -1,12 +1,11 @@
 //! Markdown for the summary of a step on GitHub.
 
-use super::{confirmation, numbers, tally};
+use super::{details, numbers, tally, terms};
 use crate::{
     gate::Gate,
     report::{
         grid::{Entry, Grid},
         render::markdown,
-        text::percent,
     },
     stats::verdict::Verdict,
 };
@@ -24,7 +23,6 @@ pub fn summary(gate: &Gate) -> String {
     for judgement in judgements.iter().take(MOST_ROWS) {
         let strong = matches!(judgement.verdict, Verdict::Regression | Verdict::Improvement);
         let [ratio, p, detectable] = numbers(judgement).map(Entry::from);
-        let details = [confirmation(judgement), judgement.objection.clone()];
         grid.push([
             Entry::strong_if(strong, judgement.verdict.to_string()),
             ratio,
@@ -33,15 +31,14 @@ pub fn summary(gate: &Gate) -> String {
             Entry::from(judgement.question.workload.as_str()),
             Entry::from(judgement.question.metric.as_str()),
             Entry::from(judgement.question.subject.as_str()),
-            Entry::from(details.into_iter().flatten().collect::<Vec<_>>().join("; ")),
+            Entry::from(details(judgement).collect::<Vec<_>>().join("; ")),
         ]);
     }
-    let terms = decision.terms;
     grid.notes = vec![
         format!("A: {}.", gate.sides[0]),
         format!("B: {}.", gate.sides[1]),
-        format!("Ratio: {}; above 1 is good for B [{} interval].", gate.source.ratio(), percent(terms.confidence)),
-        format!("Margin {}, Holm over {} questions.", percent(terms.margin), judgements.len()),
+        format!("Ratio: {}; above 1 is good for B.", gate.source.ratio()),
+        format!("Terms: {}.", terms(gate)),
     ];
     if judgements.len() > MOST_ROWS {
         grid.notes.push(format!("{} more questions are not shown.", judgements.len() - MOST_ROWS));

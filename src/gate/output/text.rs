@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{confirmation, numbers, tally};
-use crate::{gate::Gate, report::text::percent};
+use super::{details, numbers, tally, terms};
+use crate::gate::Gate;
 
 /// The decision, what it is about, and every question with its answer, the worst first.
 pub fn text(gate: &Gate) -> String {
@@ -14,18 +14,11 @@ pub fn text(gate: &Gate) -> String {
 
 fn write(gate: &Gate, out: &mut String) -> std::fmt::Result {
     let decision = &gate.decision;
-    let terms = decision.terms;
     writeln!(out, "gate: {} ({})", decision.overall(), tally(gate))?;
     writeln!(out, "  A      {}", gate.sides[0])?;
     writeln!(out, "  B      {}", gate.sides[1])?;
     writeln!(out, "  about  {}, {}", gate.experiment, gate.metrics.join(", "))?;
-    writeln!(
-        out,
-        "  terms  margin {}, confidence {}, Holm over {} questions",
-        percent(terms.margin),
-        percent(terms.confidence),
-        decision.judgements.len()
-    )?;
+    writeln!(out, "  terms  {}", terms(gate))?;
     writeln!(out, "  ratio  {}; above 1 is good for B", gate.source.ratio())?;
     for note in &gate.notes {
         writeln!(out, "  note   {note}")?;
@@ -35,7 +28,7 @@ fn write(gate: &Gate, out: &mut String) -> std::fmt::Result {
         let [ratio, p, detectable] = numbers(judgement);
         let verdict = judgement.verdict.to_string();
         writeln!(out, "{verdict:13} {ratio:22} {p:7} {detectable:8} {}", judgement.question)?;
-        for detail in [confirmation(judgement), judgement.objection.clone()].into_iter().flatten() {
+        for detail in details(judgement) {
             writeln!(out, "{:13} {detail}", "")?;
         }
     }

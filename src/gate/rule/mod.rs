@@ -19,7 +19,7 @@ pub struct Case<'a> {
 /// What a second, fresh measurement in reversed order says to the same question.
 #[derive(Clone, Copy, Debug)]
 pub enum Second<'a> {
-    /// Nothing can be measured again: the runs are recorded ones.
+    /// Nothing can be measured again: the runs are recorded ones, or counts that repeat.
     NotPossible,
     /// Not measured, or not yet.
     Missing,

@@ -1,4 +1,7 @@
-//! `bench gate`: has it become slower? Of two recorded runs, or of two revisions measured now.
+//! `bench gate`: has it become slower? Of two recorded runs, of two revisions measured now, or of instruction
+//! counts against a baseline.
+
+mod counts;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +14,7 @@ use std::{
 use miette::{Diagnostic, IntoDiagnostic, Result};
 use thiserror::Error;
 
+use self::counts::CountsArgs;
 use super::{
     Exit,
     output::{note, print},
@@ -45,7 +49,7 @@ const MARGINS: Range<f64> = 0.0001..0.5;
 ///
 /// Exits with 0 (pass), 1 (regression), 2 (inconclusive) or 3 (input that cannot be compared).
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("source").required(true).args(["results", "against", "bench_a"])))]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["results", "against", "bench_a", "counts"])))]
 pub struct Args {
     /// Two recorded runs, the base first: is each step still worth what it was?
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
@@ -59,21 +63,23 @@ pub struct Args {
     /// A ready program to measure as the candidate
     #[arg(long, value_name = "PATH", requires = "bench_a")]
     bench_b: Option<PathBuf>,
+    #[command(flatten)]
+    counts: CountsArgs,
     /// The experiment that two programs run
-    #[arg(default_value = "experiments/gate.toml", conflicts_with = "results")]
+    #[arg(default_value = "experiments/gate.toml", conflicts_with_all = ["results", "counts"])]
     experiment: PathBuf,
     #[command(flatten)]
     select: SelectArgs,
     /// Pairs of blocks [default: the blocks of the experiment]
-    #[arg(long, value_name = "N", conflicts_with = "results", value_parser = clap::value_parser!(u32).range(i64::from(MIN_BLOCKS)..))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["results", "counts"], value_parser = clap::value_parser!(u32).range(i64::from(MIN_BLOCKS)..))]
     blocks: Option<u32>,
     /// Folder of what two programs measure [default: results/gate/<id>]
-    #[arg(long, value_name = "DIR", conflicts_with = "results")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["results", "counts"])]
     out: Option<PathBuf>,
     /// Metrics that decide
-    #[arg(long, value_name = "METRIC,…", value_delimiter = ',', default_value = TOKEN_TIME)]
+    #[arg(long, value_name = "METRIC,…", value_delimiter = ',', default_value = TOKEN_TIME, conflicts_with = "counts")]
     metric: Vec<String>,
-    /// Effects below this share are of no interest (0.02 is 2 %) [default: that of the experiment]
+    /// Effects below this share are of no interest (0.02 is 2 %) [default: that of the experiment; of counts 0.002]
     #[arg(long, value_name = "SHARE")]
     margin: Option<f64>,
     /// Compare quick runs, too
@@ -86,7 +92,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
     /// Write the text of Go's benchmarks, for benchstat
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "counts")]
     go_bench: Option<PathBuf>,
 }
 
@@ -110,7 +116,12 @@ pub fn run(args: &Args) -> Result<Exit> {
     if let Some(found) = args.margin.filter(|margin| !MARGINS.contains(margin)) {
         return Err(GateError::Margin { found }.into());
     }
-    let outcome = if let Some(runs) = &args.results {
+    if let Some(reason) = &args.counts.update {
+        return counts::update(args, reason);
+    }
+    let outcome = if args.counts.counts {
+        Outcome::Decided(counts::gate(args)?, Vec::new())
+    } else if let Some(runs) = &args.results {
         of_results(args, &runs[0], &runs[1])?
     } else if let Some(reference) = &args.against {
         of_revision(args, reference)?
