@@ -1,9 +1,6 @@
 //! One block: a fresh process in which every arm runs once on each number of threads.
 
-use std::{
-    io::{self, Write},
-    time::Instant,
-};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +15,7 @@ use crate::{
     record::calibration::CalibrationRow,
     runner::{
         RunError,
+        parent::Parent,
         stage::{Repetition, Stage},
     },
     stats::summary,
@@ -45,11 +43,11 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Runs every arm and reports to `out`.
+    /// Runs every arm and reports to `parent`.
     ///
     /// # Errors
-    /// Arms that leave different bits, a load that cannot be started, or a closed `out`.
-    pub fn run(&self, out: &mut impl Write) -> Result<(), RunError> {
+    /// Arms that leave different bits, a load that cannot be started, or a parent that is gone.
+    pub fn run(&self, parent: &mut Parent<'_>) -> Result<(), RunError> {
         let arms = self.settings.kernels()?;
         // Before this thread is bound: the last CPU is the one to load.
         let cpu = affinity::allowed().ok().and_then(|cpus| cpus.last().copied());
@@ -59,11 +57,11 @@ impl Block<'_> {
             let next = Stage::after(last.take(), &workload, &arms)?;
             let stage = last.insert(next);
             if number == 0 {
-                emit(out, &Event::Ready(self.began.elapsed().as_secs_f64()))?;
+                parent.tell(&Event::Ready(self.began.elapsed().as_secs_f64()))?;
             }
-            self.on_threads(threads, &arms, stage, cpu, out)?;
+            self.on_threads(threads, &arms, stage, cpu, parent)?;
         }
-        emit(out, &Event::Done)
+        Ok(parent.tell(&Event::Done)?)
     }
 
     fn on_threads(
@@ -72,7 +70,7 @@ impl Block<'_> {
         arms: &[Arm],
         stage: &Stage,
         cpu: Option<usize>,
-        out: &mut impl Write,
+        parent: &mut Parent<'_>,
     ) -> Result<(), RunError> {
         let settings = self.settings;
         // What a product takes here and now, which slow-downs are parts of; the first repetition is cold.
@@ -100,7 +98,7 @@ impl Block<'_> {
                 return Err(RunError::Block { block, reason });
             }
             let place = Place { threads, position, index, loaded: load.is_some() };
-            emit(out, &Event::Row(self.row(&place, spin_ns, &warmup, &repetitions)))?;
+            parent.tell(&Event::Row(self.row(&place, spin_ns, &warmup, &repetitions)))?;
         }
         Ok(())
     }
@@ -151,10 +149,4 @@ fn tenths(ns: f64) -> f64 {
 fn median_product(repetition: &Repetition) -> f64 {
     let products: Vec<f64> = repetition.token_ns.iter().map(|&ns| ns as f64).collect();
     summary::median(&products).unwrap_or(0.0)
-}
-
-fn emit(out: &mut impl Write, event: &Event) -> Result<(), RunError> {
-    let line = serde_json::to_string(event).map_err(io::Error::from)?;
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
 }

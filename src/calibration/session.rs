@@ -158,7 +158,8 @@ impl Session {
             }
             Ok(())
         };
-        let ended = follow(command, &self.stop, self.silence, on_line).map_err(|error| trouble(error.to_string()))?;
+        let ended =
+            follow(command, &self.stop, self.silence, None, on_line).map_err(|error| trouble(error.to_string()))?;
         if self.stop.requested() {
             return Ok(None);
         }

@@ -9,7 +9,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::Exit;
 use crate::{
     record::read_manifest,
-    runner::{RunError, block::Block},
+    runner::{RunError, block::Block, parent::Parent},
 };
 
 /// Run one block of a run (started by `bench run`)
@@ -26,6 +26,9 @@ pub struct Args {
     /// Cells that are left out
     #[arg(long = "skip", value_name = "CELL")]
     skip: Vec<String>,
+    /// Wait for a line on stdin before each repetition: another process has its turn meanwhile
+    #[arg(long)]
+    turns: bool,
 }
 
 /// Runs the block and writes its events to stdout.
@@ -34,7 +37,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     let manifest = read_manifest(&args.dir).map_err(RunError::from)?;
     let skip: BTreeSet<String> = args.skip.iter().cloned().collect();
     let block = Block { manifest: &manifest, session: args.session, block: args.block, skip: &skip };
-    block.run(&mut io::stdout().lock())?;
+    let (mut out, mut input) = (io::stdout().lock(), io::stdin().lock());
+    block.run(&mut Parent::new(&mut out, args.turns.then_some(&mut input as &mut dyn io::BufRead)))?;
     Ok(Exit::Pass)
 }
 

@@ -9,7 +9,7 @@ use super::{Exit, block::end_with_parent};
 use crate::{
     calibration::{block::Block, load},
     record::calibration::read_settings,
-    runner::RunError,
+    runner::{RunError, parent::Parent},
 };
 
 /// Run one block of a calibration (started by `bench calibrate`)
@@ -31,7 +31,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     end_with_parent();
     let settings = read_settings(&args.dir).map_err(RunError::from)?;
     let block = Block { settings: &settings, session: args.session, block: args.block, began };
-    block.run(&mut io::stdout().lock())?;
+    block.run(&mut Parent::new(&mut io::stdout().lock(), None))?;
     Ok(Exit::Pass)
 }
 

@@ -1,11 +1,12 @@
 //! Two programs in pairs of blocks: is each arm still as fast as it was?
 //!
-//! The two processes of a pair ran the same cells in the same order within the same minutes, so what
-//! slows both cancels in the log ratio of one cell's two times. One such ratio a pair is a sample for
-//! Student's t.
+//! The two processes of a pair ran the same cells in the same order and took turns at every repetition, so
+//! what slows both cancels in the log ratio of two repetitions that were next to each other. The median of a
+//! cell's ratios within a pair, which a burst on one side does not move, is a sample for Student's t: pairs are
+//! the unit, since what a process has in common with itself (its memory layout) does not average out in it.
 
-use super::{Finding, GateError, Question, Run};
-use crate::stats::contrast::{Effect, contrast};
+use super::{Finding, GateError, Question, Run, run::Repetitions};
+use crate::stats::{contrast::Effect, summary::median};
 
 /// The time of every cell in A over its time in B, in each of `metrics`. The null check's repetition of the
 /// baseline asks nothing new.
@@ -39,6 +40,33 @@ fn effect([a, b]: [&Run; 2], cell: &str, metric: &str, confidence: f64) -> Resul
             return Err(format!("in {side}: {reason}"));
         }
     }
-    contrast(&b.times(cell, metric), &a.times(cell, metric), confidence)
+    let logs = a.repetitions(cell, metric).zip(b.repetitions(cell, metric)).map(|(a, b)| log_ratios(a, b));
+    Effect::of_logs(&logs.unwrap_or_default(), confidence)
         .ok_or_else(|| "missing: no pair has it on both sides".to_owned())
+}
+
+/// Of each pair that both have, the median of ln(A / B) over its repetitions.
+fn log_ratios(a: &Repetitions, b: &Repetitions) -> Vec<f64> {
+    let of_pair = |(pair, a): (&u32, &Vec<f64>)| {
+        let logs: Vec<f64> = a.iter().zip(b.get(pair)?).map(|(a, b)| (a / b).ln()).collect();
+        median(&logs)
+    };
+    a.iter().filter_map(of_pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_on_one_side_moves_no_ratio_and_a_drift_cancels() {
+        // The machine gets slower by a tenth with each repetition; B is slower by a fiftieth.
+        let drift: Vec<f64> = (0..5).map(|k| 1.1f64.powi(k)).collect();
+        let mut slower: Vec<f64> = drift.iter().map(|time| 1.02 * time).collect();
+        slower[3] *= 5.0;
+        let a = Repetitions::from([(0, drift.clone()), (1, drift.clone()), (7, drift)]);
+        let b = Repetitions::from([(0, slower.clone()), (1, slower)]);
+        let logs = log_ratios(&a, &b);
+        assert!(logs.len() == 2 && logs.iter().all(|log| (log + 1.02f64.ln()).abs() < 1e-12), "{logs:?}");
+    }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::GateError;
 use crate::{
-    record::{FailureRow, Manifest, Sample, TornLine, read_manifest, read_rows, read_rows_if_any},
+    record::{FailureRow, Manifest, Phase, Sample, TornLine, read_manifest, read_rows, read_rows_if_any},
     report::{
         ReportError,
         analysis::{Analysis, CellStatus},
@@ -15,6 +15,9 @@ use crate::{
     },
     stats::contrast::BlockTimes,
 };
+
+/// Values of repetitions in each block.
+pub type Repetitions = BTreeMap<u32, Vec<f64>>;
 
 /// A run whose rows were read.
 pub struct Run {
@@ -25,6 +28,8 @@ pub struct Run {
     /// Blocks with a measured repetition.
     pub blocks: BTreeSet<u32>,
     table: BlockTable,
+    /// Of each (cell id, metric), the repetitions that count in their order, by block.
+    repetitions: BTreeMap<(String, String), Repetitions>,
     /// Cells whose times prove nothing, with the reason.
     unusable: BTreeMap<String, String>,
 }
@@ -50,17 +55,31 @@ impl Run {
         let frame = |cause| GateError::Report(ReportError::Frame(cause));
         let sessions = counted_sessions(samples);
         let table = blocks(samples, &sessions, &manifest.facts).map_err(frame)?;
+        let repetitions = repetitions(samples, &sessions);
         let analysis = Analysis::new(manifest, samples, Vec::new(), &[], &[], failures).map_err(frame)?;
         let unusable = analysis.cells.iter().filter(|cell| cell.status != CellStatus::Measured);
         let unusable = unusable.map(|cell| (cell.cell.id.clone(), cell.status.to_string())).collect();
         let blocks = sessions.into_keys().collect();
-        Ok(Self { dir: dir.to_owned(), manifest: analysis.manifest, torn: Vec::new(), blocks, table, unusable })
+        Ok(Self {
+            dir: dir.to_owned(),
+            manifest: analysis.manifest,
+            torn: Vec::new(),
+            blocks,
+            table,
+            repetitions,
+            unusable,
+        })
     }
 
     /// Median of a metric of a cell in each block that has it; nothing where it was not measured.
     pub fn times(&self, cell_id: &str, metric: &str) -> BlockTimes {
         let key = (cell_id.to_owned(), metric.to_owned());
         self.table.get(&key).map(|blocks| blocks.times.clone()).unwrap_or_default()
+    }
+
+    /// A metric of a cell in each repetition that counts; nothing where it was not measured.
+    pub fn repetitions(&self, cell_id: &str, metric: &str) -> Option<&Repetitions> {
+        self.repetitions.get(&(cell_id.to_owned(), metric.to_owned()))
     }
 
     /// Why the times of a cell prove nothing, if they do not.
@@ -74,4 +93,17 @@ impl Run {
         let commit = commit.map(|commit| format!(", commit {}", &commit[..12])).unwrap_or_default();
         format!("{} (run {}{commit})", self.dir.display(), self.manifest.run_id)
     }
+}
+
+/// Repetitions that count, of the sessions that count.
+fn repetitions(samples: &[Sample], sessions: &BTreeMap<u32, u32>) -> BTreeMap<(String, String), Repetitions> {
+    let mut counted: Vec<&Sample> =
+        samples.iter().filter(|s| s.phase == Phase::Measure && sessions.get(&s.block) == Some(&s.session)).collect();
+    counted.sort_by_key(|sample| sample.repetition);
+    let mut of_cells: BTreeMap<_, Repetitions> = BTreeMap::new();
+    for sample in counted {
+        let of_cell = of_cells.entry((sample.cell_id.clone(), sample.metric.clone())).or_default();
+        of_cell.entry(sample.block).or_default().push(sample.value);
+    }
+    of_cells
 }

@@ -3,10 +3,7 @@
 //! The process writes one JSON [`Event`] a line to its standard output. The parent turns them into
 //! rows; it also learns from them which cell was running if the process dies.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-};
+use std::collections::BTreeSet;
 
 use septet_kernels::SplitMix64;
 use serde::{Deserialize, Serialize};
@@ -15,6 +12,7 @@ use super::{
     RunError,
     bracket::{Bracket, Gauge},
     ceilings, machine,
+    parent::Parent,
     roof::Roof,
     stage::{Repetition, Stage, output_sha256},
     warm_up::{self, WarmUp},
@@ -64,12 +62,14 @@ struct Entry<'a> {
 }
 
 impl Block<'_> {
-    /// Measures the ceilings, runs every cell, and reports to `out`.
+    /// Measures the ceilings, runs every cell, and reports to `parent`. Everything that takes time is done in a
+    /// turn, each repetition that counts in one of its own.
     ///
     /// # Errors
-    /// A workload that cannot be built, or a closed `out`.
-    pub fn run(&self, out: &mut impl Write) -> Result<(), RunError> {
-        emit(out, &Event::Ceilings(ceilings::measure(&self.manifest.plan, self.session, self.block)))?;
+    /// A workload that cannot be built, or a parent that is gone.
+    pub fn run(&self, parent: &mut Parent<'_>) -> Result<(), RunError> {
+        parent.wait_turn()?;
+        parent.tell(&Event::Ceilings(ceilings::measure(&self.manifest.plan, self.session, self.block)))?;
         let mut order = 0;
         let mut last = None;
         for workload in &self.manifest.plan.workloads {
@@ -77,29 +77,31 @@ impl Block<'_> {
             if entries.is_empty() {
                 continue;
             }
-            emit(out, &Event::Preparing(workload.name.clone()))?;
+            parent.wait_turn()?;
+            parent.tell(&Event::Preparing(workload.name.clone()))?;
             let arms: Vec<Arm> = entries.iter().map(|entry| entry.arm).collect();
             let next = Stage::after(last.take(), workload, &arms)?;
             let stage = last.insert(next);
             let (session, block) = (self.session, self.block);
             let rows = stage.weights_rows(workload).into_iter();
-            emit(out, &Event::Weights(rows.map(|row| WeightsRow { session, block, ..row }).collect()))?;
+            parent.tell(&Event::Weights(rows.map(|row| WeightsRow { session, block, ..row }).collect()))?;
             let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
             let (cache, pages) = (machine::last_level_cache(), stage.roof_pages());
             let mut roof = Roof::new(workload.residency, bytes, cache, stage.pool(), pages);
             for entry in &entries {
                 let cell = &entry.cell.id;
-                emit(out, &Event::Started(cell.clone()))?;
-                let event = match self.cell(workload, entry, order, stage, &mut roof) {
+                parent.wait_turn()?;
+                parent.tell(&Event::Started(cell.clone()))?;
+                let event = match self.cell(workload, entry, order, stage, &mut roof, parent) {
                     Ok((samples, output)) => verify(entry.facts, &output, samples),
                     Err(RunError::Io(error)) => return Err(RunError::Io(error)),
                     Err(error) => Event::Failed { cell: cell.clone(), reason: error.to_string() },
                 };
-                emit(out, &event)?;
+                parent.tell(&event)?;
                 order += 1;
             }
         }
-        emit(out, &Event::Done)
+        Ok(parent.tell(&Event::Done)?)
     }
 
     /// The cells of a workload that still run, in the order of this block.
@@ -128,6 +130,7 @@ impl Block<'_> {
         order: u32,
         stage: &Stage,
         roof: &mut Roof,
+        parent: &mut Parent<'_>,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
         let most = facts.repetitions + if facts.warm_up { warm_up::MOST } else { 0 };
         let mut running = stage.arm(&arm, most as usize)?;
@@ -141,6 +144,9 @@ impl Block<'_> {
             warm_up = warm_up.filter(|warm_up| !warm_up.is_over());
             if warm_up.is_none() && counted == facts.repetitions {
                 break;
+            }
+            if warm_up.is_none() {
+                parent.wait_turn()?;
             }
             let result = stage.repeat(&mut *running)?;
             let phase = match &mut warm_up {
@@ -219,12 +225,6 @@ fn verify(facts: &CellFacts, output: &[u32], samples: Vec<Sample>) -> Event {
         None => return Event::Samples(samples),
     };
     Event::Failed { cell: facts.cell_id.clone(), reason }
-}
-
-fn emit(out: &mut impl Write, event: &Event) -> Result<(), RunError> {
-    let line = serde_json::to_string(event).map_err(io::Error::from)?;
-    writeln!(out, "{line}")?;
-    Ok(out.flush()?)
 }
 
 #[cfg(test)]

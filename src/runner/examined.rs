@@ -22,11 +22,17 @@ pub struct Examined {
 /// Checks that the copies fit the memory, checks arms and evaluates formats.
 ///
 /// # Errors
-/// A workload that cannot be built or does not fit the memory.
-pub fn examine(run_id: &str, plan: Plan, spec: String, progress: &Progress) -> Result<Examined, RunError> {
+/// A workload that cannot be built, or does not fit the memory in so many processes at once.
+pub fn examine(
+    run_id: &str,
+    plan: Plan,
+    spec: String,
+    processes: usize,
+    progress: &Progress,
+) -> Result<Examined, RunError> {
     // First of all: the load of the machine is that of others.
     let mut environment = machine::environment();
-    check_memory(&plan)?;
+    check_memory(&plan, processes)?;
     let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
     if plan.cells.iter().any(Cell::is_peer) {
         environment.extend(septet_peers::facts());
@@ -55,10 +61,10 @@ fn pinning(plan: &Plan) -> String {
     plan.thread_counts().iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
-fn check_memory(plan: &Plan) -> Result<(), RunError> {
+fn check_memory(plan: &Plan, processes: usize) -> Result<(), RunError> {
     let Some(available) = machine::available_memory() else { return Ok(()) };
     for workload in plan.workloads.iter().filter(|workload| workload.residency == Residency::Dram) {
-        let needed = stage::memory(plan, workload)?;
+        let needed = processes * stage::memory(plan, workload)?;
         if needed as f64 > MEMORY_SHARE * available as f64 {
             let (needed, available) = (needed >> 20, available >> 20);
             return Err(RunError::Memory { workload: workload.name.clone(), needed, available });

@@ -83,6 +83,11 @@ pub fn program(dir: &Path, script: &str) -> PathBuf {
     program
 }
 
+/// Waits for turns where they are taken; what `began` says is run in the first.
+const TURNS: &str = r#"block=$3
+case " $* " in *" --turns "*) turn() { echo '"turn"'; read -r go; };; *) turn() { :; };; esac
+"#;
+
 /// Reports every cell that is not skipped, from files in `dir`, and runs a fault, a command of the shell, in the
 /// cell of its number.
 pub fn script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>) -> String {
@@ -91,12 +96,12 @@ pub fn script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>) -> String {
 
 /// The same, where everything takes `time`.
 pub fn timed_script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>, time: f64) -> String {
-    let mut script = String::from("block=$3\n");
+    let mut script = String::from(TURNS);
     for block in 0..plan.protocol.blocks {
         let ceilings = Event::Ceilings(vec![ceiling(block)]);
         fs::write(dir.join(format!("ceilings.{block}")), serde_json::to_string(&ceilings).unwrap() + "\n").unwrap();
     }
-    script += &format!("cat '{}/ceilings.'$block\n", dir.display());
+    script += &format!("turn; eval \"${{began:-:}}\"; cat '{}/ceilings.'$block\n", dir.display());
     for (at, cell) in plan.cells.iter().enumerate() {
         for block in 0..plan.protocol.blocks {
             let mut rows = samples(plan, cell, block);
@@ -107,7 +112,7 @@ pub fn timed_script(dir: &Path, plan: &Plan, fault: Option<(usize, &str)>, time:
         let (id, dir) = (&cell.id, dir.display());
         let fault = fault.filter(|(cell, _)| *cell == at).map_or(String::new(), |(_, fault)| format!("{fault}; "));
         script += &format!(
-            "case \"$*\" in *{id}*) ;; *) echo '{{\"started\":\"{id}\"}}'; {fault}cat '{dir}/{id}.'$block ;; esac\n"
+            "case \"$*\" in *{id}*) ;; *) turn; echo '{{\"started\":\"{id}\"}}'; {fault}cat '{dir}/{id}.'$block ;; esac\n"
         );
     }
     script + "echo '\"done\"'\n"

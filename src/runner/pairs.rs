@@ -1,29 +1,32 @@
 //! Two programs on one plan, in pairs of blocks: what a gate between two revisions measures.
 //!
-//! A pair is two fresh processes, one after the other, one of each program, which run the same cells
-//! in the same order. Which program comes first alternates, so that a machine that gets slower or
-//! faster favours neither. Each side is a run in a folder of its own, with its own manifest.
+//! A pair is two fresh processes, one of each program, which run the same cells in the same order and take
+//! turns at every repetition ([`Stile`]): a shared machine changes its speed within tenths of a second, and
+//! what is a few milliseconds apart has nearly the same. Which program begins alternates. Each side is a run
+//! in a folder of its own, with its own manifest.
 
 use std::{
     collections::BTreeMap,
     fs, io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use super::{
     RunError,
-    child::Measured,
     examined::{Examined, examine},
     machine::NOT_EXPOSED,
     progress::Progress,
     session::{Ending, Session, Tried},
+    stile::Stile,
     stop::Stop,
     writers::Writers,
 };
 use crate::{
     digest::sha256,
     plan::Plan,
-    record::{Manifest, PairRow, RowWriter, Side, block::BlockRow, write_manifest},
+    record::{Manifest, PairRow, RowWriter, Side, write_manifest},
 };
 
 /// Facts of a manifest that are those of the program that runs a side, not of the one that began the run.
@@ -73,7 +76,7 @@ impl Pairs {
         }
         let stop = Stop::install();
         stop.begin(dir);
-        let examined = examine(run_id, plan, spec, progress);
+        let examined = examine(run_id, plan, spec, 2, progress);
         stop.begun();
         Ok(Self { examined: examined?, programs, stop })
     }
@@ -91,28 +94,31 @@ impl Pairs {
         let mut order = RowWriter::<PairRow>::append(dir)?;
         for pair in 0..blocks {
             let first = if pair % 2 == 0 { first } else { first.other() };
+            progress.doing(format!("pair {} of {blocks}", pair + 1));
             // A failed cell voids the pair, which is run again without it on both sides.
             let measured = loop {
-                progress.doing(format!("pair {} of {blocks}", pair + 1));
-                let mut measured: Vec<(Side, Measured, BlockRow)> = Vec::new();
-                for side in [first, first.other()] {
-                    let tried = sides[side as usize].session.attempt(pair, progress);
+                let (mut measured, mut failed) = (Vec::new(), Vec::new());
+                for (side, tried) in [Side::A, Side::B].into_iter().zip(attempt(&mut sides, pair, first, progress)) {
                     match tried.map_err(|cause| self.of_side(side, cause))? {
                         Tried::Complete(rows, tried) => measured.push((side, rows, tried)),
                         Tried::Interrupted => return Ok(Ending::Interrupted),
-                        Tried::Failed { cell, reason } => {
-                            for (side, rows, tried) in measured.drain(..) {
-                                sides[side as usize].session.put_back(&rows, tried)?;
-                            }
-                            sides[side as usize].session.leave_out(pair, &cell, &reason, progress)?;
-                            let reason = format!("left out, as it failed on the other side: {reason}");
-                            sides[side.other() as usize].session.leave_out(pair, &cell, &reason, progress)?;
-                            break;
-                        }
+                        Tried::Failed { cell, reason } => failed.push((side, cell, reason)),
                     }
                 }
-                if measured.len() == 2 {
+                if failed.is_empty() {
                     break measured;
+                }
+                for (side, rows, tried) in measured {
+                    sides[side as usize].session.put_back(&rows, tried)?;
+                }
+                for (side, cell, reason) in failed {
+                    let elsewhere = format!("left out, as it failed on the other side: {reason}");
+                    for (side, reason) in [(side, &reason), (side.other(), &elsewhere)] {
+                        let session = &mut sides[side as usize].session;
+                        if !session.failed().contains(&cell) {
+                            session.leave_out(pair, &cell, reason, progress)?;
+                        }
+                    }
                 }
             };
             for (side, rows, tried) in measured {
@@ -158,6 +164,18 @@ impl Pairs {
     }
 }
 
+/// One try at a pair: both sides at once, in turns of which `first` has the first one.
+fn attempt(sides: &mut [Recording; 2], pair: u32, first: Side, progress: &Progress) -> [Result<Tried, RunError>; 2] {
+    let stile = Stile::new(first);
+    let [a, b] = sides;
+    thread::scope(|scope| {
+        let b = scope.spawn(|| b.session.attempt(pair, Some((&stile, Side::B)), progress));
+        let a = a.session.attempt(pair, Some((&stile, Side::A)), progress);
+        // A panic of that thread is one of this.
+        [a, b.join().unwrap_or_else(|panic| resume_unwind(panic))]
+    })
+}
+
 /// A side while it is measured.
 struct Recording {
     session: Session,
@@ -187,7 +205,7 @@ mod tests {
         let programs = [("a", None, 1.0), ("b", crash, time)].map(|(name, crash, time)| {
             let dir = folder.join(format!("program-{name}"));
             fs::create_dir(&dir).unwrap();
-            let script = format!("echo {name} >> '{}/log'\n", folder.display())
+            let script = format!("began=\"echo {name} >> '{}/log'\"\n", folder.display())
                 + &fake::timed_script(&dir, &fake::plan(), crash.map(|cell| (cell, "kill -SEGV $$")), time);
             Program {
                 path: fake::program(&dir, &script),

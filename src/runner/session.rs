@@ -14,6 +14,7 @@ use super::{
     progress::Progress,
     requeue::{self, Requeued},
     resume,
+    stile::Stile,
     stop::Stop,
     writers::{Writers, forget_open},
 };
@@ -21,7 +22,7 @@ use crate::{
     counters,
     plan::Plan,
     record::{
-        ApartSample, CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample,
+        ApartSample, CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample, Side,
         WeightsRow,
         block::{BlockRow, BlockStatus},
         read_manifest, read_rows_if_any,
@@ -102,7 +103,7 @@ impl Session {
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Self, RunError> {
-        let Examined { manifest, failed } = examine(run_id, plan, spec, progress)?;
+        let Examined { manifest, failed } = examine(run_id, plan, spec, 1, progress)?;
         progress.doing("reading counters");
         RowWriter::<CounterRow>::append(dir)?
             .write_block(&counters::run(&manifest.plan, &|what| progress.doing(what))?)?;
@@ -181,7 +182,7 @@ impl Session {
         let mut queue: VecDeque<u32> = (0..blocks).filter(|block| !self.done.contains(block)).collect();
         while let Some(block) = queue.pop_front() {
             progress.doing(format!("block {} of {blocks}", block + 1));
-            match self.attempt(block, progress)? {
+            match self.attempt(block, None, progress)? {
                 Tried::Complete(measured, row)
                     if requeue::is_disturbed(&row) && self.requeued.may_repeat(block, blocks) =>
                 {
@@ -211,12 +212,17 @@ impl Session {
         Ok(Ending::Complete { failed: self.failed.clone() })
     }
 
-    /// One try at a block. What a complete one measured is not written; of a block that did not finish it goes
-    /// to `partial.csv`.
+    /// One try at a block, in turns with another side if it has one. What a complete one measured is not written;
+    /// of a block that did not finish it goes to `partial.csv`.
     ///
     /// # Errors
     /// A block that cannot be run.
-    pub(super) fn attempt(&mut self, block: u32, progress: &Progress) -> Result<Tried, RunError> {
+    pub(super) fn attempt(
+        &mut self,
+        block: u32,
+        turns: Option<(&Stile, Side)>,
+        progress: &Progress,
+    ) -> Result<Tried, RunError> {
         if self.stop.requested() {
             return Ok(Tried::Interrupted);
         }
@@ -230,6 +236,7 @@ impl Session {
             block,
             skip: &self.failed,
             silence: self.silence,
+            turns,
         };
         let mut open = RowWriter::<OpenSample>::append(&self.dir)?;
         let outcome = attempted.run(&self.stop, progress, &mut |rows| {

@@ -1,24 +1,32 @@
 //! The wish to stop, from Ctrl-C or a termination signal.
 
 use std::{
+    collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     process::{self, Child},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use super::session;
 
-/// What a signal ends: the running block, or a run that has not begun to measure.
+/// What a signal ends: the running blocks, or a run that has not begun to measure.
 #[derive(Clone, Default)]
 pub struct Stop {
     requested: Arc<AtomicBool>,
-    child: Arc<Mutex<Option<Child>>>,
+    /// By the number of their process.
+    children: Arc<Mutex<BTreeMap<u32, Child>>>,
     /// The folder of a run whose manifest is not written yet: it cannot be resumed.
     beginning: Arc<Mutex<Option<PathBuf>>>,
 }
+
+/// How often a process is asked whether it has ended.
+const POLL: Duration = Duration::from_millis(1);
 
 /// Exit code of a process that was interrupted.
 pub const INTERRUPTED: u8 = 130;
@@ -62,31 +70,56 @@ impl Stop {
         *lock(&self.beginning) = None;
     }
 
-    /// Makes `child` the process that ends with the run.
-    pub fn watch(&self, child: Child) {
-        *lock(&self.child) = Some(child);
+    /// Makes `child` a process that ends with the run.
+    pub fn watch(&self, child: Child) -> Watched {
+        let number = child.id();
+        lock(&self.children).insert(number, child);
         if self.requested() {
             self.kill();
         }
+        Watched { children: Arc::clone(&self.children), number }
     }
 
-    /// Ends the process that is watched.
+    /// Ends every process that is watched.
+    fn kill(&self) {
+        for child in lock(&self.children).values_mut() {
+            // It may have ended by itself.
+            let _ = child.kill();
+        }
+    }
+}
+
+/// A process that ends with the run.
+pub struct Watched {
+    children: Arc<Mutex<BTreeMap<u32, Child>>>,
+    number: u32,
+}
+
+impl Watched {
+    /// Ends it.
     pub fn kill(&self) {
-        if let Some(child) = lock(&self.child).as_mut() {
+        if let Some(child) = lock(&self.children).get_mut(&self.number) {
             // It may have ended by itself.
             let _ = child.kill();
         }
     }
 
-    /// Waits for the process that is watched, and forgets it.
+    /// Waits for its end, and says how it ended.
     ///
     /// # Errors
     /// The system cannot say how it ended.
-    pub fn wait(&self) -> std::io::Result<String> {
-        let mut child = lock(&self.child);
-        let status = child.as_mut().map(Child::wait).transpose()?;
-        *child = None;
-        Ok(status.map_or_else(String::new, |status| status.to_string()))
+    pub fn wait(self) -> io::Result<String> {
+        loop {
+            let mut children = lock(&self.children);
+            let status = children.get_mut(&self.number).map(Child::try_wait).transpose()?;
+            if let Some(status) = status.unwrap_or_default() {
+                children.remove(&self.number);
+                return Ok(status.to_string());
+            }
+            // A signal must find the list unlocked.
+            drop(children);
+            thread::sleep(POLL);
+        }
     }
 }
 
