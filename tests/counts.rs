@@ -4,14 +4,15 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use septet::counters::callgrind::Simulator;
 use septet::record::baseline::{Baseline, read_baseline, write_baseline};
 use tempfile::TempDir;
 
-/// Two kernels that run on every CPU.
-const SELECTION: [&str; 8] =
-    ["-a", "format=w3p5", "-a", "layout=byte_per_pair", "-a", "unpack=lut", "-a", "isa=scalar"];
+/// One kernel that runs on every CPU.
+const SELECTION: [&str; 10] =
+    ["-a", "format=w3p5", "-a", "layout=byte_per_pair", "-a", "unpack=lut", "-a", "unroll=u1", "-a", "isa=scalar"];
 const KERNEL: &str = "gemv/w3p5/byte_per_pair/lut/u1/scalar";
 
 /// A folder with a baseline in it.
@@ -22,12 +23,19 @@ impl Place {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// With the counts of two kernels; says why there are none where valgrind is missing.
+    /// With the count of the kernel; says why there is none where valgrind is missing.
     fn counted() -> Option<Self> {
+        static COUNTED: OnceLock<Baseline> = OnceLock::new();
         let _ = Simulator::find().inspect_err(|none| eprintln!("skipped: {none}")).ok()?;
+        let baseline = COUNTED.get_or_init(|| {
+            let place = Self::new();
+            let output = place.gate(&["--update", "the first counts"]);
+            assert_eq!(code(&output), 0, "{}", stderr(&output));
+            place.baseline()
+        });
         let place = Self::new();
-        let output = place.gate(&["--update", "the first counts"]);
-        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        fs::create_dir(place.path().parent().unwrap()).unwrap();
+        write_baseline(&place.path(), baseline).unwrap();
         Some(place)
     }
 
@@ -92,13 +100,13 @@ fn foreign() -> Place {
 fn the_same_program_passes_each_time() {
     let Some(place) = Place::counted() else { return };
     let baseline = place.baseline();
-    assert_eq!(baseline.instructions.len(), 2);
+    assert_eq!(baseline.instructions.len(), 1);
     assert_eq!(baseline.updates.len(), 1);
     assert_eq!(baseline.updates[0].reason, "the first counts");
     for _ in 0..3 {
         let output = place.gate(&[]);
         assert_eq!(code(&output), 0, "{}{}", stdout(&output), stderr(&output));
-        assert!(stdout(&output).contains("2 equivalent"), "{}", stdout(&output));
+        assert!(stdout(&output).contains("1 equivalent"), "{}", stdout(&output));
     }
 }
 
