@@ -30,8 +30,8 @@ pub struct Run {
     table: BlockTable,
     /// Of each (cell id, metric), the repetitions that count in their order, by block.
     repetitions: BTreeMap<(String, String), Repetitions>,
-    /// Cells whose times prove nothing, with the reason.
-    unusable: BTreeMap<String, String>,
+    /// Of each cell that was not simply measured, what happened.
+    unusable: BTreeMap<String, CellStatus>,
 }
 
 impl Run {
@@ -58,7 +58,7 @@ impl Run {
         let repetitions = repetitions(samples, &sessions);
         let analysis = Analysis::new(manifest, samples, Vec::new(), &[], &[], failures).map_err(frame)?;
         let unusable = analysis.cells.iter().filter(|cell| cell.status != CellStatus::Measured);
-        let unusable = unusable.map(|cell| (cell.cell.id.clone(), cell.status.to_string())).collect();
+        let unusable = unusable.map(|cell| (cell.cell.id.clone(), cell.status.clone())).collect();
         let blocks = sessions.into_keys().collect();
         Ok(Self {
             dir: dir.to_owned(),
@@ -82,9 +82,16 @@ impl Run {
         self.repetitions.get(&(cell_id.to_owned(), metric.to_owned()))
     }
 
-    /// Why the times of a cell prove nothing, if they do not.
-    pub fn unusable(&self, cell_id: &str) -> Option<&str> {
-        self.unusable.get(cell_id).map(String::as_str)
+    /// Why the times of a cell prove nothing about it, if they do not.
+    pub fn unusable(&self, cell_id: &str) -> Option<String> {
+        self.unusable.get(cell_id).map(CellStatus::to_string)
+    }
+
+    /// Why a cell has no times, if it has none. One that is faster than memory has: nothing is said about
+    /// memory where it is compared with itself.
+    pub fn lost(&self, cell_id: &str) -> Option<String> {
+        let lost = self.unusable.get(cell_id).filter(|status| !matches!(status, CellStatus::Refused { .. }));
+        lost.map(CellStatus::to_string)
     }
 
     /// The run in words, for the readers of a verdict.

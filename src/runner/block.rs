@@ -136,11 +136,10 @@ impl Block<'_> {
         let mut running = stage.arm(&arm, most as usize)?;
         let mut gauge = Gauge::new(roof, workload, &arm, stage.pool());
         let mut before = gauge.begin();
-        let mut samples = Vec::new();
-        let mut output = Vec::new();
+        let mut taken: Vec<Taken> = Vec::new();
         let mut warm_up = facts.warm_up.then(WarmUp::default);
         let mut counted = 0;
-        for repetition in 0.. {
+        loop {
             warm_up = warm_up.filter(|warm_up| !warm_up.is_over());
             if warm_up.is_none() && counted == facts.repetitions {
                 break;
@@ -159,37 +158,59 @@ impl Block<'_> {
                     Phase::Measure
                 }
             };
-            let evidence = result.evidence;
-            let bracket = Bracket { before, after: gauge.measure() };
-            let pressure = |stalled_us: u64| stalled_us as f64 / 1e6 / result.seconds();
-            let mut flags = evidence.flags(result.seconds(), workload.threads);
-            flags.extend(bracket.flags());
-            for (metric, value) in metrics(workload, &result) {
-                let sample = Sample {
-                    session: self.session,
-                    block: self.block,
-                    order,
-                    phase,
-                    repetition,
-                    metric: metric.to_owned(),
-                    value,
-                    flags: flags.join("+"),
-                    voluntary_switches: evidence.voluntary_switches,
-                    involuntary_switches: evidence.involuntary_switches,
-                    migrations: evidence.migrations,
-                    minor_faults: evidence.minor_faults,
-                    major_faults: evidence.major_faults,
-                    steal_ticks: evidence.steal_ticks,
-                    cpu_pressure: evidence.cpu_stalled_us.map(pressure),
-                    memory_pressure: evidence.memory_stalled_us.map(pressure),
-                    ..Sample::of(cell, workload)
-                };
-                samples.push(bracket.into_sample(sample));
-            }
-            before = bracket.after;
-            output = result.output;
+            // Turns are to be next to each other: where there are any, one bracket is around all of them.
+            let after = if parent.takes_turns() { before } else { gauge.measure() };
+            taken.push(Taken { phase, result, bracket: Bracket { before, after } });
+            before = after;
         }
+        if parent.takes_turns() {
+            let after = gauge.measure();
+            taken.iter_mut().for_each(|taken| taken.bracket.after = after);
+        }
+        let samples = taken.iter().zip(0..).flat_map(|(taken, repetition)| {
+            let place =
+                Sample { block: self.block, session: self.session, order, repetition, ..Sample::of(cell, workload) };
+            taken.samples(workload, place)
+        });
+        let samples = samples.collect();
+        let output = taken.pop().map(|last| last.result.output).unwrap_or_default();
         Ok((samples, output))
+    }
+}
+
+/// One repetition.
+struct Taken {
+    phase: Phase,
+    result: Repetition,
+    bracket: Bracket,
+}
+
+impl Taken {
+    /// A sample of each metric, like `place` in all else.
+    fn samples(&self, workload: &Workload, place: Sample) -> Vec<Sample> {
+        let Self { phase, result, bracket } = self;
+        let evidence = result.evidence;
+        let pressure = |stalled_us: u64| stalled_us as f64 / 1e6 / result.seconds();
+        let mut flags = evidence.flags(result.seconds(), workload.threads);
+        flags.extend(bracket.flags());
+        let of_metric = |(metric, value): (&str, f64)| {
+            bracket.into_sample(Sample {
+                phase: *phase,
+                metric: metric.to_owned(),
+                value,
+                flags: flags.join("+"),
+                voluntary_switches: evidence.voluntary_switches,
+                involuntary_switches: evidence.involuntary_switches,
+                migrations: evidence.migrations,
+                minor_faults: evidence.minor_faults,
+                major_faults: evidence.major_faults,
+                steal_ticks: evidence.steal_ticks,
+                cpu_pressure: evidence.cpu_stalled_us.map(pressure),
+                memory_pressure: evidence.memory_stalled_us.map(pressure),
+                ..place.clone()
+            })
+        };
+        metrics(workload, result).map(of_metric).collect()
     }
 }
 

@@ -12,6 +12,15 @@ use crate::{
 /// Share of the free memory that a workload's copies may take.
 const MEMORY_SHARE: f64 = 0.85;
 
+/// What the blocks of a plan need.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// That run at the same time.
+    pub processes: usize,
+    /// Measured seconds of a cell in a block after which it needs no further repetition.
+    pub enough_seconds: f64,
+}
+
 /// A plan with all that is known of it before the first block.
 pub struct Examined {
     pub manifest: Manifest,
@@ -27,13 +36,13 @@ pub fn examine(
     run_id: &str,
     plan: Plan,
     spec: String,
-    processes: usize,
+    blocks: Blocks,
     progress: &Progress,
 ) -> Result<Examined, RunError> {
     // First of all: the load of the machine is that of others.
     let mut environment = machine::environment();
-    check_memory(&plan, processes)?;
-    let preflight = preflight::run(&plan, &|what| progress.doing(what))?;
+    check_memory(&plan, blocks.processes)?;
+    let preflight = preflight::run(&plan, blocks.enough_seconds, &|what| progress.doing(what))?;
     if plan.cells.iter().any(Cell::is_peer) {
         environment.extend(septet_peers::facts());
     }

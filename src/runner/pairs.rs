@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     RunError,
-    examined::{Examined, examine},
+    examined::{Blocks, Examined, examine},
     machine::NOT_EXPOSED,
     progress::Progress,
     session::{Ending, Session, Tried},
@@ -32,6 +32,10 @@ use crate::{
 /// Facts of a manifest that are those of the program that runs a side, not of the one that began the run.
 const OF_PROGRAM: [&str; 8] =
     ["program", "rustc", "target", "profile", "rustflags", "lock_sha256", "git_commit", "git_dirty"];
+
+/// Many short turns of each cell, since the ratio of two has the noise of single repetitions, and the
+/// processes of a pair take seconds to begin.
+const BLOCKS: Blocks = Blocks { processes: 2, enough_seconds: 0.2 };
 
 /// A program whose `block` command runs the blocks of a side.
 #[derive(Clone, Debug)]
@@ -76,7 +80,7 @@ impl Pairs {
         }
         let stop = Stop::install();
         stop.begin(dir);
-        let examined = examine(run_id, plan, spec, 2, progress);
+        let examined = examine(run_id, plan, spec, BLOCKS, progress);
         stop.begun();
         Ok(Self { examined: examined?, programs, stop })
     }

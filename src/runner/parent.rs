@@ -24,6 +24,11 @@ impl<'a> Parent<'a> {
         Self { to, from }
     }
 
+    /// Whether another process has turns, too.
+    pub fn takes_turns(&self) -> bool {
+        self.from.is_some()
+    }
+
     /// Says one event, on a line of its own.
     ///
     /// # Errors

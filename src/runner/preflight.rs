@@ -35,10 +35,6 @@ const PARTS: usize = 8;
 /// Predictions of a quality evaluation in a quick run; all of the text otherwise.
 const QUICK_PREDICTIONS: usize = 1024;
 
-/// Measured time after which a cell needs no further repetition: the slowest arms are the steadiest.
-/// A repetition that takes as long needs no warm-up before it: what was cold is a small part.
-const ENOUGH_SECONDS: f64 = 0.1;
-
 /// What is known before the first sample.
 #[derive(Clone, Debug, Default)]
 pub struct Preflight {
@@ -48,11 +44,13 @@ pub struct Preflight {
     pub failed: BTreeMap<String, String>,
 }
 
-/// Checks every kernel and every arm of `plan`, and evaluates every format.
+/// Checks every kernel and every arm of `plan`, and evaluates every format. After `enough_seconds` of measured
+/// time a cell needs no further repetition, since the slowest arms are the steadiest; a repetition that takes as
+/// long needs no warm-up before it, since what was cold is a small part.
 ///
 /// # Errors
 /// A workload that cannot be built.
-pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
+pub fn run(plan: &Plan, enough_seconds: f64, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
     let arms = plan.cells.iter().map(|cell| Arm::from_factors(&cell.factors)).collect::<Result<Vec<_>, _>>()?;
     let seed = plan.protocol.seed;
     say("checking kernels against the reference");
@@ -100,13 +98,13 @@ pub fn run(plan: &Plan, say: &dyn Fn(&str)) -> Result<Preflight, RunError> {
                 Ok(repetition) => (repetition.output == *expected, repetition.seconds(), repetition.prompt),
                 Err(error) => {
                     failed.entry(id.to_owned()).or_insert(error.to_string());
-                    (false, ENOUGH_SECONDS, None)
+                    (false, enough_seconds, None)
                 }
             };
             if !bit_equal {
                 failed.entry(id.to_owned()).or_insert(format!("output differs from {by}"));
             }
-            let enough = ENOUGH_SECONDS / seconds;
+            let enough = enough_seconds / seconds;
             let (weights, bytes) = stage.weights_and_bytes(arm);
             let units = workload.units_of_a_token();
             let measured = quality.get(&(arm.format, arm.granularity)).cloned().unwrap_or_default();

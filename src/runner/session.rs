@@ -10,7 +10,7 @@ use std::{
 use super::{
     RunError,
     child::{Attempt, Attempted, Measured, SILENCE},
-    examined::{Examined, examine},
+    examined::{Blocks, Examined, examine},
     progress::Progress,
     requeue::{self, Requeued},
     resume,
@@ -30,6 +30,9 @@ use crate::{
         write_manifest,
     },
 };
+
+/// One process a block.
+const BLOCKS: Blocks = Blocks { processes: 1, enough_seconds: 0.1 };
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +106,7 @@ impl Session {
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Self, RunError> {
-        let Examined { manifest, failed } = examine(run_id, plan, spec, 1, progress)?;
+        let Examined { manifest, failed } = examine(run_id, plan, spec, BLOCKS, progress)?;
         progress.doing("reading counters");
         RowWriter::<CounterRow>::append(dir)?
             .write_block(&counters::run(&manifest.plan, &|what| progress.doing(what))?)?;

@@ -141,15 +141,14 @@ fn equivalence_needs_blocks_that_could_have_told() {
 }
 
 #[test]
-fn failed_missing_and_refused_cells_prove_nothing() {
+fn failed_and_missing_cells_prove_nothing() {
     let failed = Twist { failed: &["tiny-04"], missing: &["tiny-05"], times: &[], ..QUIET };
     let decision = paired(&Twist { times: &[], ..QUIET }, &failed, None);
     assert_eq!(decision.overall(), Overall::Inconclusive);
     let words: Vec<String> = others(&decision).into_iter().map(|(_, _, words)| words).collect();
-    assert_eq!(words.len(), 3, "{words:?}");
-    assert_eq!(words[0], "in B: failed: its process ended early: signal: 11");
-    assert_eq!(words[1], "in B: missing: no measured repetition");
-    assert!(words[2].starts_with("in A: refused: above roof"), "{words:?}");
+    // What is faster than memory on both sides is compared with itself.
+    let reasons = ["in B: failed: its process ended early: signal: 11", "in B: missing: no measured repetition"];
+    assert_eq!(words, reasons);
 
     // What is known outweighs what is not.
     let worse = Twist { failed: &["tiny-04"], ..slower(2, &SLOW_CELL) };
