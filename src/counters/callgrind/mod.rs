@@ -17,7 +17,7 @@ use std::{
 };
 
 use rayon::prelude::*;
-use septet_kernels::{Prefetch, Variant};
+use septet_kernels::{Isa, Level as _, Prefetch, Variant};
 
 use self::out_file::OutFile;
 use super::{
@@ -177,7 +177,8 @@ impl Simulator {
     }
 
     /// Counts of one product of each of `kernels` with a matrix of `rows × cols`, by the `bench` at `program`
-    /// (an absolute path), in the order of `kernels`; several at a time. `done` is called after each.
+    /// (an absolute path), in the order of `kernels`; several at a time. `done` is called after each. The first
+    /// kernel of an instruction set that is not simulated speaks for all of them.
     pub fn count_each(
         &self,
         program: &Path,
@@ -185,8 +186,15 @@ impl Simulator {
         (rows, cols): (usize, usize),
         done: &(dyn Fn() + Sync),
     ) -> Vec<Result<Counts, NoCounters>> {
+        let count = |kernel: Variant| self.count(program, &Product::of_kernel(kernel, rows, cols));
+        let mut lacking: BTreeMap<Isa, NoCounters> = BTreeMap::new();
+        for isa in Isa::ALL {
+            let first = kernels.iter().find(|kernel| kernel.isa == *isa).map(|kernel| count(*kernel));
+            let none = first.and_then(Result::err).filter(|none| none.lacks_instructions);
+            lacking.extend(none.map(|none| (*isa, none)));
+        }
         let count = |&kernel: &Variant| {
-            let counts = self.count(program, &Product::of_kernel(kernel, rows, cols));
+            let counts = lacking.get(&kernel.isa).map_or_else(|| count(kernel), |none| Err(none.clone()));
             done();
             counts
         };
