@@ -1,7 +1,7 @@
 //! Two programs on one plan, in pairs of blocks: what a gate between two revisions measures.
 //!
 //! A pair is two fresh processes, one of each program, which run the same cells in the same order and take
-//! turns at every repetition ([`Stile`]): a shared machine changes its speed within tenths of a second, and
+//! turns at every repetition (`stile.rs`): a shared machine changes its speed within tenths of a second, and
 //! what is a few milliseconds apart has nearly the same. Which program begins alternates. Each side is a run
 //! in a folder of its own, with its own manifest.
 
