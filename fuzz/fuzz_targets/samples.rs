@@ -1,10 +1,13 @@
-//! Sample files: every line is a row or an error at its place, and rows are written as they were read.
+//! Sample files: every line is a row or an error at its place; rows are written as they were read, and analysed.
 #![no_main]
 
 use std::{path::Path, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use septet::record::{Manifest, Sample, parse_manifest, parse_rows, rules::Row as _};
+use septet::{
+    record::{Manifest, Sample, parse_manifest, parse_rows, rules::Row as _},
+    report::analysis::Analysis,
+};
 
 /// A run of a few cells.
 static MANIFEST: LazyLock<Manifest> = LazyLock::new(|| {
@@ -23,6 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
             let written = writer.into_inner().expect("memory");
             let (again, torn) = parse_rows::<Sample>(path, &written, &MANIFEST).expect("rows that were read");
             assert!(again == rows && torn.is_none());
+            Analysis::new(MANIFEST.clone(), &rows, Vec::new(), &[], &[], &[]).expect("an analysis");
         }
     }
 });

@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use miette::Report;
 use septet::{
-    model::PRESETS,
+    model::shape::PRESETS,
     plan::expand::{Options, expand},
     spec::Spec,
 };
@@ -19,5 +20,9 @@ fuzz_target!(|text: &str| {
             expand(&spec, &options).err()
         }
     };
-    assert!(error.is_none_or(|error| !error.to_string().is_empty()));
+    if let Some(error) = error {
+        assert!(!error.to_string().is_empty());
+        // As `bench` shows it, with its place in the file.
+        assert!(format!("{:?}", Report::new(error)).contains("spec.toml"));
+    }
 });
