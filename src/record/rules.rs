@@ -1,11 +1,17 @@
 //! What a row must satisfy beyond the types of its columns, by itself and beside its plan.
 
+use std::ops::RangeInclusive;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::row::{
     ApartSample, CeilingRow, CounterRow, CounterStatus, FLAGS, FailureRow, PairRow, Sample, Side, WeightsRow,
 };
 use crate::{doctor::Quantity, plan::Plan};
+
+/// Times in ns, rates in GMAC/s and bandwidths in GB/s: those of any machine lie far inside, and ratios of
+/// any two in it, with the counts of a manifest, are finite numbers that are not zero.
+const PLAUSIBLE: RangeInclusive<f64> = 1e-12..=1e18;
 
 /// A kind of row with its own CSV file.
 pub trait Row: Serialize + DeserializeOwned {
@@ -78,19 +84,19 @@ impl Row for Sample {
     const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("phase", &["warmup", "measure"]));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let roof = |value: f64| value.is_finite() && value >= 0.0;
-        let peak = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value > 0.0);
+        let roof = |value: f64| value == 0.0 || PLAUSIBLE.contains(&value);
+        let peak = |value: Option<f64>| value.is_none_or(|value| PLAUSIBLE.contains(&value));
         let pressure = |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
-        if !(self.value.is_finite() && self.value > 0.0) {
-            Err(("value", "a positive, finite number"))
+        if !PLAUSIBLE.contains(&self.value) {
+            Err(("value", "a positive number from 1e-12 to 1e18"))
         } else if !roof(self.roof_before) {
-            Err(("roof_before", "a finite bandwidth in GB/s, 0 or more"))
+            Err(("roof_before", "a bandwidth in GB/s from 1e-12 to 1e18, or 0"))
         } else if !roof(self.roof_after) {
-            Err(("roof_after", "a finite bandwidth in GB/s, 0 or more"))
+            Err(("roof_after", "a bandwidth in GB/s from 1e-12 to 1e18, or 0"))
         } else if !peak(self.peak_before) {
-            Err(("peak_before", "a positive, finite rate in GMAC/s, or nothing"))
+            Err(("peak_before", "a rate in GMAC/s from 1e-12 to 1e18, or nothing"))
         } else if !peak(self.peak_after) || self.peak_after.is_some() != self.peak_before.is_some() {
-            Err(("peak_after", "a positive, finite rate in GMAC/s, or nothing, as `peak_before`"))
+            Err(("peak_after", "a rate in GMAC/s from 1e-12 to 1e18, or nothing, as `peak_before`"))
         } else if !pressure(self.cpu_pressure) {
             Err(("cpu_pressure", "a finite share of the time, 0 or more, or nothing"))
         } else if !pressure(self.memory_pressure) {
@@ -177,8 +183,8 @@ impl Row for CeilingRow {
     ));
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        if !(self.value.is_finite() && self.value > 0.0) {
-            Err(("value", "a positive, finite number"))
+        if !PLAUSIBLE.contains(&self.value) {
+            Err(("value", "a positive number from 1e-12 to 1e18"))
         } else if self.unit != self.ceiling.unit() {
             Err(("unit", "GMAC/s of int8_dot, Ginstr/s of vector_issue, GB/s of read_bandwidth, ns of core_to_core"))
         } else if self.place.is_empty() {

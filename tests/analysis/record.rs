@@ -7,6 +7,7 @@ use septet::record::{
     CounterRow, Manifest, RecordError, RowWriter, Sample, WeightsRow, read_manifest, read_rows, write_manifest,
 };
 use septet::record::{rules::Row, store::MANIFEST_FILE};
+use septet::report::analysis::Analysis;
 use tempfile::TempDir;
 
 use crate::synthetic::write_run;
@@ -188,6 +189,38 @@ fn errors_name_file_line_column_and_what_is_valid() {
         sample_error(|_| String::new()),
     ];
     insta::assert_snapshot!(messages.join("\n\n"));
+}
+
+/// Ratios of such times have no finite logarithm, and Student's t has no value there.
+#[test]
+fn times_that_no_machine_takes_are_errors() {
+    for value in ["1e308", "1e-308"] {
+        let error = sample_error(|text| {
+            let lines: Vec<&str> = text.lines().collect();
+            let at = lines[0].split(',').position(|name| name == "value").expect("a column");
+            let mut fields: Vec<&str> = lines[1].split(',').collect();
+            fields[at] = value;
+            text.replacen(lines[1], &fields.join(","), 1)
+        });
+        let expected = "expected a positive number from 1e-12 to 1e18";
+        assert_eq!(error, format!("samples.csv:2: column `value`: found `{value}`, {expected}"));
+    }
+}
+
+#[test]
+fn the_longest_and_the_shortest_times_can_be_analysed() {
+    let (dir, manifest) = run();
+    let (mut rows, _) = read_rows::<Sample>(dir.path(), &manifest).expect("samples");
+    let first = rows[0].cell_id.clone();
+    for row in &mut rows {
+        let ends = if row.cell_id == first { [1e-12, 1e18] } else { [1e18, 1e-12] };
+        row.value = ends[row.block as usize % 2];
+        row.check().expect("a plausible time");
+    }
+    let analysis = Analysis::new(manifest, &rows, Vec::new(), &[], &[], &[]).expect("an analysis");
+    let numbers = analysis.contrasts.iter().filter_map(|result| result.outcome.numbers());
+    let p: Vec<f64> = numbers.map(|judged| judged.effect.p).collect();
+    assert!(!p.is_empty() && p.iter().all(|p| (0.0..=1.0).contains(p)), "{p:?}");
 }
 
 #[test]
