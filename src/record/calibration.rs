@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::RecordError,
-    rules::Row,
+    rules::{PLAUSIBLE, Row},
     store::{self, TornLine, parse_rows_of},
 };
 use crate::calibration::{CALIBRATION_SCHEMA, Settings};
@@ -47,9 +47,9 @@ pub struct CalibrationRow {
 
 impl CalibrationRow {
     /// Mean time of a product in each repetition, in ns; nothing where the text is not a list of
-    /// positive numbers.
+    /// plausible times.
     pub fn times(&self) -> Option<Vec<f64>> {
-        let time = |text: &str| text.parse().ok().filter(|ns: &f64| ns.is_finite() && *ns > 0.0);
+        let time = |text: &str| text.parse().ok().filter(|ns: &f64| PLAUSIBLE.contains(ns));
         self.ns.split('+').map(time).collect()
     }
 
@@ -83,7 +83,7 @@ impl Row for CalibrationRow {
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let Some(times) = self.times() else {
-            return Err(("ns", "positive, finite numbers joined by `+`"));
+            return Err(("ns", "positive numbers from 1e-12 to 1e18 joined by `+`"));
         };
         if !(self.warmup_ns.is_finite() && self.warmup_ns > 0.0) {
             Err(("warmup_ns", "a positive, finite number"))

@@ -11,7 +11,7 @@ use crate::{doctor::Quantity, plan::Plan};
 
 /// Times in ns, rates in GMAC/s and bandwidths in GB/s: those of any machine lie far inside, and ratios of
 /// any two in it, with the counts of a manifest, are finite numbers that are not zero.
-const PLAUSIBLE: RangeInclusive<f64> = 1e-12..=1e18;
+pub(super) const PLAUSIBLE: RangeInclusive<f64> = 1e-12..=1e18;
 
 /// A kind of row with its own CSV file.
 pub trait Row: Serialize + DeserializeOwned {

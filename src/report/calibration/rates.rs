@@ -199,7 +199,7 @@ fn adjusted(p: f64, family: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibration::Size;
+    use crate::{calibration::Size, record::rules::Row as _};
 
     fn settings() -> Settings {
         Settings::new(Size { blocks: 160, window: 10, cores: 1 }, "test".to_owned(), BTreeMap::new())
@@ -234,6 +234,17 @@ mod tests {
             }
         }
         rows
+    }
+
+    /// Ratios of such times have no finite logarithm, and Student's t has no value there.
+    #[test]
+    fn times_that_no_machine_takes_are_refused() {
+        let mut row = rows(&settings(), injected).swap_remove(0);
+        assert_eq!(row.check(), Ok(()));
+        for ns in ["1000.0+1e308", "1e-308"] {
+            row.ns = ns.to_owned();
+            assert_eq!(row.check(), Err(("ns", "positive numbers from 1e-12 to 1e18 joined by `+`")), "{ns}");
+        }
     }
 
     fn injected(name: &str) -> f64 {
