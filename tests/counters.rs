@@ -38,6 +38,8 @@ fn stepped(product: &Product) -> Option<Steps> {
     }
 }
 
+/// Instructions and branches repeat exactly. Misses are those of caches and of a predictor that remember what the
+/// process did before the product, down to the addresses that the system gave it.
 #[test]
 fn callgrind_counts_the_same_each_time() {
     let Some(simulator) = simulator() else { return };
@@ -45,9 +47,17 @@ fn callgrind_counts_the_same_each_time() {
     let kernels = kernels.map(|name| name.parse().expect("a kernel"));
     let each = || simulator.count_each(program(), &kernels, (64, 512), &|| {});
     let (once, again) = (each(), each());
-    assert_eq!(once, again);
-    let [first, second] = [&once[0], &once[1]].map(|counts| counts.clone().expect("counts"));
-    assert_ne!(first, second);
+    let exact = |counts: &Counts| [counts.instructions, counts.branches];
+    let missed = |counts: &Counts| [counts.branch_misses, counts.d1_misses, counts.ll_misses];
+    for (once, again) in once.iter().zip(&again) {
+        let [once, again] = [once, again].map(|counts| counts.as_ref().expect("counts"));
+        assert_eq!(exact(once), exact(again));
+        for (once, again) in missed(once).into_iter().zip(missed(again)) {
+            assert!(once.abs_diff(again) <= 16 + once / 100, "{once} and {again} misses");
+        }
+    }
+    let [first, second] = [&once[0], &once[1]].map(|counts| *counts.as_ref().expect("counts"));
+    assert_ne!(exact(&first), exact(&second));
     assert!(first.instructions > 64 * 512 && first.branches > 0, "an instruction for each weight: {first:?}");
 }
 

@@ -3,7 +3,8 @@
 //!
 //! The simulated CPU has no AVX-512 and no prefetcher, and ignores prefetch instructions. So the kernel says
 //! itself whether it could run, and where prefetch is what an arm is about, misses of caches have no value.
-//! Instruction counts of one program repeat exactly.
+//! Counts of instructions and branches of one program repeat exactly. Its misses do so nearly: caches and
+//! predictor remember what the process did before, down to the addresses that the system gave it.
 
 pub mod out_file;
 
