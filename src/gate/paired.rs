@@ -2,11 +2,12 @@
 //!
 //! The two processes of a pair ran the same cells in the same order and took turns at every repetition, so
 //! what slows both cancels in the log ratio of two repetitions that were next to each other. The median of a
-//! cell's ratios within a pair, which a burst on one side does not move, is a sample for Student's t: pairs are
-//! the unit, since what a process has in common with itself (its memory layout) does not average out in it.
+//! cell's ratios within a pair, which a burst on one side does not move, is one value of a sample whose trimmed
+//! mean is the effect (`stats/trimmed.rs`): pairs are the unit, since what a process has in common with itself (its
+//! memory layout) does not average out in it.
 
 use super::{Finding, GateError, Question, Run, run::Repetitions};
-use crate::stats::{contrast::Effect, summary::median};
+use crate::stats::contrast::{Effect, log_of_neighbours};
 
 /// The time of every cell in A over its time in B, in each of `metrics`. The null check's repetition of the
 /// baseline asks nothing new.
@@ -41,17 +42,13 @@ fn effect([a, b]: [&Run; 2], cell: &str, metric: &str, confidence: f64) -> Resul
         }
     }
     let logs = a.repetitions(cell, metric).zip(b.repetitions(cell, metric)).map(|(a, b)| log_ratios(a, b));
-    Effect::of_logs(&logs.unwrap_or_default(), confidence)
+    Effect::of_pairs(&logs.unwrap_or_default(), confidence)
         .ok_or_else(|| "missing: no pair has it on both sides".to_owned())
 }
 
 /// Of each pair that both have, the median of ln(A / B) over its repetitions.
 fn log_ratios(a: &Repetitions, b: &Repetitions) -> Vec<f64> {
-    let of_pair = |(pair, a): (&u32, &Vec<f64>)| {
-        let logs: Vec<f64> = a.iter().zip(b.get(pair)?).map(|(a, b)| (a / b).ln()).collect();
-        median(&logs)
-    };
-    a.iter().filter_map(of_pair).collect()
+    a.iter().filter_map(|(pair, a)| log_of_neighbours(a, b.get(pair)?)).collect()
 }
 
 #[cfg(test)]

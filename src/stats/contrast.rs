@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::Interval;
 use super::student::Estimate;
+use super::summary::median;
 
 /// Median time of one cell in each block that has it, by block number.
 pub type BlockTimes = BTreeMap<u32, f64>;
@@ -34,6 +35,11 @@ impl Effect {
         Estimate::of(logs, confidence).map(Effect::from)
     }
 
+    /// From the log ratios of neighbours, one a pair: their trimmed mean. `None` without pairs.
+    pub fn of_pairs(logs: &[f64], confidence: f64) -> Option<Effect> {
+        Estimate::trimmed(logs, confidence).map(Effect::from)
+    }
+
     /// The same seen from the other side: arm time / reference time, above one where the arm is slower.
     pub fn inverted(self) -> Self {
         let Interval { low, high } = self.interval;
@@ -58,6 +64,13 @@ impl From<Estimate> for Effect {
 /// ln(reference / arm) in each block that has both.
 pub fn log_ratios(arm: &BlockTimes, reference: &BlockTimes) -> BTreeMap<u32, f64> {
     arm.iter().filter_map(|(block, time)| Some((*block, (reference.get(block)? / time).ln()))).collect()
+}
+
+/// The median of ln(a / b) over times that were taken next to each other, by their order: what slows both cancels,
+/// and a burst beside one of them moves no median. `None` without times.
+pub fn log_of_neighbours(a: &[f64], b: &[f64]) -> Option<f64> {
+    let logs: Vec<f64> = a.iter().zip(b).map(|(a, b)| (a / b).ln()).collect();
+    median(&logs)
 }
 
 /// The effect of `arm` against `reference`. `None` when no block has both.

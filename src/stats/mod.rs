@@ -16,6 +16,7 @@ pub mod shapley;
 pub mod simultaneous;
 pub mod student;
 pub mod summary;
+mod trimmed;
 pub mod verdict;
 pub mod welch;
 
