@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod affinity;
+mod aligned;
 pub mod arm;
 pub mod axis;
 pub mod calibration;

@@ -17,6 +17,7 @@ use super::{
     stored::{Stored, Stowed},
 };
 use crate::{
+    aligned::LineAligned,
     arm::{Arm, ArmFormat},
     model::{Error as ModelError, bind},
     pool::ThreadPool,
@@ -35,7 +36,7 @@ pub struct Product {
     /// One for each worker.
     scratch: Vec<Scratch>,
     /// (tiles, columns, 64); rows of the last tile behind the matrix stay zero
-    out: Vec<f32>,
+    out: LineAligned,
     kernel_ns: u64,
 }
 
@@ -72,7 +73,7 @@ impl Product {
         };
         Ok(Self {
             xs: vectors(first.cols(), columns, seed),
-            out: vec![0.0; first.rows().next_multiple_of(TILE) * columns],
+            out: LineAligned::zeroed(first.rows().next_multiple_of(TILE) * columns),
             scratch: (0..pool.threads()).map(|_| Scratch::with_capacity(first.stripe_bytes())).collect(),
             pool,
             copies,
@@ -86,7 +87,7 @@ impl Product {
     fn multiply(&mut self, weights: &PackedMatrix) -> Result<(), NonFinite> {
         let Self { pool, xs, way, scratch, out, kernel_ns, .. } = self;
         let (columns, segment) = (xs.len(), weights.segment());
-        let outputs = [(out.as_mut_slice(), TILE * columns)];
+        let outputs = [(&mut **out, TILE * columns)];
         let clock = match way {
             Way::EachColumn { kernel, prefetch, operands } => {
                 operands.iter_mut().zip(xs).try_for_each(|(operand, x)| operand.quantize(x, segment))?;
