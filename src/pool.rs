@@ -47,6 +47,8 @@ struct Shared {
     /// For each worker but the caller, the last call whose part was begun, by it or by the caller.
     begun: Vec<AtomicUsize>,
     stop: AtomicBool,
+    /// Whether workers that wait park at once.
+    resting: AtomicBool,
     call: UnsafeCell<Option<Call>>,
     /// The first panic in the current call.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -87,6 +89,7 @@ impl ThreadPool {
                 running: AtomicUsize::new(0),
                 begun: (1..threads).map(|_| AtomicUsize::new(0)).collect(),
                 stop: AtomicBool::new(false),
+                resting: AtomicBool::new(false),
                 call: UnsafeCell::new(None),
                 panic: Mutex::new(None),
             }),
@@ -127,6 +130,11 @@ impl ThreadPool {
         self.workers.len() + 1
     }
 
+    /// Lets workers sleep until the next call, so that they take no time from others.
+    pub fn rest(&self) {
+        self.shared.resting.store(true, Ordering::Relaxed);
+    }
+
     /// Runs `body(w)` on every worker `w`, and returns when all have returned.
     ///
     /// # Panics
@@ -151,6 +159,7 @@ impl ThreadPool {
         unsafe {
             *shared.call.get() = Some(Call { body, caller: thread::current() });
         }
+        shared.resting.store(false, Ordering::Relaxed);
         shared.running.store(self.workers.len(), Ordering::Relaxed);
         let epoch = shared.epoch.fetch_add(1, Ordering::Release).wrapping_add(1);
         for worker in &self.workers {
@@ -165,7 +174,7 @@ impl ThreadPool {
                 }
             }
         }
-        wait_until(|| shared.running.load(Ordering::Acquire) == 0);
+        wait_until(|| shared.running.load(Ordering::Acquire) == 0, || true);
         let panic = lock(&shared.panic).take();
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -264,7 +273,7 @@ impl Shared {
     fn work(&self, index: usize) {
         let mut seen = 0;
         loop {
-            wait_until(|| self.epoch.load(Ordering::Acquire) != seen);
+            wait_until(|| self.epoch.load(Ordering::Acquire) != seen, || !self.resting.load(Ordering::Relaxed));
             seen = self.epoch.load(Ordering::Acquire);
             if self.stop.load(Ordering::Relaxed) {
                 return;
@@ -306,11 +315,15 @@ fn owned_units(worker: usize, threads: usize, units: usize) -> Range<usize> {
     units * worker / threads..units * (worker + 1) / threads
 }
 
-/// Spins, then parks, until `done`. Whoever makes it true unparks this thread afterwards.
-fn wait_until(done: impl Fn() -> bool) {
+/// Spins while it `may_spin` and not too long, then parks, until `done`. Whoever makes that true unparks this
+/// thread afterwards.
+fn wait_until(done: impl Fn() -> bool, may_spin: impl Fn() -> bool) {
     for _ in 0..SPINS {
         if done() {
             return;
+        }
+        if !may_spin() {
+            break;
         }
         hint::spin_loop();
     }

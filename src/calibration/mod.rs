@@ -1,19 +1,19 @@
-//! What the protocol finds where the truth is known: identical arms, and arms that are slower by a
-//! known part.
+//! What a gate finds where the truth is known: identical arms, and arms that are slower by a known part.
 //!
-//! A calibration runs many short blocks, each a fresh process as in a run. [`Settings`] fixes all of it
-//! before the first block: the arms, the order of each block, and the phases ([`Settings::phase`]). In the
-//! phase of interference a second process ([`load`]) loads one CPU while some arms of a block run and
-//! others do not. [`block`] is one block, [`session`] the parent of the blocks. Rows go to
-//! `calibration.csv` ([`crate::record::calibration`]); [`crate::report::calibration`] cuts them into
-//! windows and counts verdicts. Nothing here computes a statistic.
+//! A calibration runs many short blocks. Each is what a pair is to a gate: two fresh processes that take turns
+//! at every repetition. Side A runs the reference in place of every arm, side B the arm itself. [`Settings`]
+//! fixes all of it before the first block: the arms, the order of each block, and the phases
+//! ([`Settings::phase`]). In the phase of interference another process ([`load`]) loads one CPU in bursts.
+//! [`block`] is one side of a block, [`session`] the parent of both. Rows go to `calibration.csv`
+//! ([`crate::record::calibration`]); [`crate::report::calibration`] cuts them into windows and counts verdicts.
+//! Nothing here computes a statistic.
 
 pub mod block;
 pub mod load;
 pub mod session;
 mod spin;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use septet_kernels::{Format, Isa, Layout, Prefetch, SplitMix64, Unpack};
@@ -22,12 +22,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     arm::{Arm, ArmFormat, AssignError},
     plan::{Residency, Source, Workload},
+    record::Side,
 };
 
 /// Version of `calibration.json` and `calibration.csv`.
-pub const CALIBRATION_SCHEMA: u32 = 1;
+pub const CALIBRATION_SCHEMA: u32 = 2;
 
-/// The arm that all others are compared with.
+/// The arm that side A runs in place of each of the others.
 pub const REFERENCE: &str = "a";
 
 /// The same arm once more.
@@ -39,13 +40,12 @@ const SLOWDOWNS: [f64; 5] = [0.01, 0.02, 0.03, 0.05, 0.10];
 /// Contrasts of one family in Holm's correction: about as many as a table of an experiment has.
 const FAMILY: usize = 10;
 
-/// The matrix: larger than a second-level cache, within any last-level one, so that a product takes a
-/// fraction of a millisecond and prefetches have something to fetch.
-const ROWS: usize = 2048;
-const COLS: usize = 4096;
+/// The matrix: within any second-level cache, since in a larger one processes differ by where their pages lie.
+const ROWS: usize = 128;
+const COLS: usize = 2048;
 
-/// Timed repetitions of an arm in a block, and products of each.
-const REPETITIONS: u32 = 4;
+/// Turns of an arm on each side of a block, and products of a turn: a fraction of a millisecond.
+const TURNS: u32 = 12;
 const PRODUCTS: u32 = 32;
 
 /// Windows of consecutive blocks of one phase. Windows of half and of twice the size nest in it.
@@ -62,7 +62,7 @@ pub const WINDOWS_OF_A_GROUP: u32 = CHUNK_WINDOWS * CHUNKS_OF_A_GROUP;
 pub enum Phase {
     /// Nothing that this program does.
     Quiet,
-    /// A second process loads one CPU while half of the arms of each block run.
+    /// Another process loads one CPU in bursts.
     Interference,
 }
 
@@ -120,8 +120,9 @@ pub struct Settings {
     pub cols: usize,
     /// Numbers of threads; every arm runs on each.
     pub threads: Vec<usize>,
-    pub repetitions: u32,
-    /// Products of a repetition.
+    /// Repetitions of each arm on each side that count.
+    pub turns: u32,
+    /// Products of a turn.
     pub products: u32,
     pub arms: Vec<CalibrationArm>,
     pub pilot: Option<Pilot>,
@@ -156,7 +157,7 @@ impl Settings {
             rows: ROWS,
             cols: COLS,
             threads,
-            repetitions: REPETITIONS,
+            turns: TURNS,
             products: PRODUCTS,
             arms: arms(),
             pilot: None,
@@ -178,27 +179,30 @@ impl Settings {
         CHUNK_WINDOWS * self.window
     }
 
-    /// The order of the arms in a block on one number of threads, as indices of [`Settings::arms`].
+    /// The arms that are compared with the reference.
+    pub fn compared(&self) -> &[CalibrationArm] {
+        &self.arms[1..]
+    }
+
+    /// The rows of a whole block.
+    pub fn rows_of_a_block(&self) -> usize {
+        self.compared().len() * self.threads.len()
+    }
+
+    /// The side that begins a block.
+    pub fn first(&self, block: u32) -> Side {
+        if block.is_multiple_of(2) { Side::A } else { Side::B }
+    }
+
+    /// The order of the arms in a block on one number of threads, the same on both sides, as indices of
+    /// [`Settings::compared`].
     pub fn order(&self, block: u32, threads: usize) -> Vec<usize> {
         let mut random = self.random(block, threads as u64);
-        let mut order: Vec<usize> = (0..self.arms.len()).collect();
+        let mut order: Vec<usize> = (0..self.compared().len()).collect();
         for last in (1..order.len()).rev() {
             order.swap(last, (random.next() % (last as u64 + 1)) as usize);
         }
         order
-    }
-
-    /// The positions of that order at which a CPU is loaded: none in the quiet phase, else half of them,
-    /// one after another, so that some contrasts have the load on one side.
-    pub fn loaded(&self, block: u32, threads: usize) -> Range<usize> {
-        if self.phase(block) == Phase::Quiet {
-            return 0..0;
-        }
-        let (count, half) = (self.arms.len(), self.arms.len() / 2);
-        // Apart from the order: the first arm is not always the loaded one.
-        let mut random = self.random(block, !(threads as u64));
-        let first = (random.next() % (count - half + 1) as u64) as usize;
-        first..first + half
     }
 
     /// The matrix product of all arms, on so many threads.
@@ -209,7 +213,7 @@ impl Settings {
             residency: Residency::Cache,
             unit: "product".to_owned(),
             threads,
-            repetitions: self.repetitions,
+            repetitions: self.turns,
             tokens: self.products,
             prompt_tokens: None,
             source: Source::Matrix { rows: self.rows, cols: self.cols, columns: 1, copies: 1, seed: self.seed },
@@ -238,8 +242,8 @@ impl Settings {
             Err(format!("`blocks` is {}, expected a multiple of {group}, which is 8 windows", self.blocks))
         } else if !share(self.margin) || !share(self.confidence) {
             Err(format!("`margin` and `confidence` are {} and {}, expected 0 to 1", self.margin, self.confidence))
-        } else if self.family == 0 || self.repetitions == 0 || self.products == 0 || self.threads.is_empty() {
-            Err("`family`, `repetitions`, `products` or `threads` is nothing, expected at least 1".to_owned())
+        } else if self.family == 0 || self.turns == 0 || self.products == 0 || self.threads.is_empty() {
+            Err("`family`, `turns`, `products` or `threads` is nothing, expected at least 1".to_owned())
         } else if names.first() != Some(&REFERENCE) || !names.contains(&AGAIN) {
             Err(format!("`arms` are {}, expected `{REFERENCE}` first, and `{AGAIN}`", names.join(", ")))
         } else {
@@ -298,35 +302,17 @@ mod tests {
     }
 
     #[test]
-    fn a_load_hits_either_side_of_a_contrast_about_as_often() {
-        let settings = settings(4000, 20);
-        let blocks = (0..4000).filter(|&block| settings.phase(block) == Phase::Interference);
-        let (mut reference_alone, mut again_alone) = (0, 0);
-        for block in blocks {
-            let (order, loaded) = (settings.order(block, 2), settings.loaded(block, 2));
-            assert_eq!(loaded.len(), settings.arms.len() / 2);
-            let of = |arm: usize| loaded.contains(&order.iter().position(|&at| at == arm).unwrap());
-            reference_alone += usize::from(of(0) && !of(1));
-            again_alone += usize::from(of(1) && !of(0));
-        }
-        // Of a thousand blocks about a quarter each; four standard deviations of a binomial are 56.
-        assert!((220..340).contains(&reference_alone) && (220..340).contains(&again_alone));
-        assert!(reference_alone.abs_diff(again_alone) < 100, "{reference_alone} and {again_alone}");
-        let quiet = (0..4000).find(|&block| settings.phase(block) == Phase::Quiet).unwrap();
-        assert!(settings.loaded(quiet, 2).is_empty());
-    }
-
-    #[test]
     fn orders_are_permutations_that_differ() {
         let settings = settings(16, 2);
         let orders: Vec<Vec<usize>> = (0..16).flat_map(|b| [1, 2].map(|t| settings.order(b, t))).collect();
         for order in &orders {
             let mut sorted = order.clone();
             sorted.sort_unstable();
-            assert!(sorted.into_iter().eq(0..settings.arms.len()));
+            assert!(sorted.into_iter().eq(0..settings.compared().len()));
         }
         assert!(orders.iter().collect::<BTreeSet<_>>().len() > 30);
         assert_eq!(settings.order(3, 1), settings.order(3, 1));
+        assert_eq!([0, 1, 2].map(|block| settings.first(block)), [Side::A, Side::B, Side::A]);
     }
 
     #[test]

@@ -8,10 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Pilot, Settings, block::Event};
+use super::{
+    Phase, Pilot, Settings,
+    block::{Event, SideTurns},
+    load::Load,
+};
 use crate::{
+    affinity,
     record::{
-        RowWriter,
+        RowWriter, Side,
         calibration::{CalibrationRow, read_calibration, read_settings, write_settings},
     },
     runner::{
@@ -21,6 +26,7 @@ use crate::{
         progress::Progress,
         resume,
         stop::Stop,
+        turns::{Place, in_turns},
     },
 };
 
@@ -52,6 +58,13 @@ struct Outcome {
     rows: Vec<CalibrationRow>,
     setup_seconds: f64,
     seconds: f64,
+}
+
+/// What one side of a block gave.
+#[derive(Default)]
+struct Measured {
+    turns: Vec<SideTurns>,
+    setup_seconds: f64,
 }
 
 impl Session {
@@ -138,38 +151,82 @@ impl Session {
         Ok(Some(Pilot { block_seconds: mean(|o| o.seconds), setup_seconds: mean(|o| o.setup_seconds) }))
     }
 
-    /// One block in a process of its own; nothing when a signal came.
+    /// One block: two processes in turns, beside a load in the phase of interference; nothing when a signal came.
     fn block(&self, block: u32) -> Result<Option<Outcome>, RunError> {
         if self.stop.requested() {
             return Ok(None);
         }
-        let trouble = |reason: String| RunError::Block { block, reason };
         let clock = Instant::now();
+        let _load = match self.settings.phase(block) {
+            Phase::Quiet => None,
+            Phase::Interference => {
+                let cpu = affinity::allowed().ok().and_then(|cpus| cpus.last().copied());
+                Some(Load::start(cpu, self.settings.seed ^ u64::from(block))?)
+            }
+        };
+        let [a, b] = in_turns(
+            self.settings.first(block),
+            |place| self.side(block, Side::A, place),
+            |place| self.side(block, Side::B, place),
+        )?;
+        let (Some(a), Some(b)) = (a?, b?) else { return Ok(None) };
+        let setup_seconds = a.setup_seconds + b.setup_seconds;
+        let rows = a.turns.iter().zip(&b.turns).map(|(a, b)| self.row(block, a, b)).collect();
+        Ok(Some(Outcome { rows, setup_seconds, seconds: clock.elapsed().as_secs_f64() }))
+    }
+
+    /// One side of a block in a process of its own; nothing when a signal came.
+    fn side(&self, block: u32, side: Side, place: Place) -> Result<Option<Measured>, RunError> {
+        let trouble = |reason: String| RunError::Block { block, reason };
         let mut command = Command::new(&self.program);
         command
-            .args(["calibration-block", "--block", &block.to_string(), "--session", &self.session.to_string()])
+            .args(["calibration-block", "--block", &block.to_string()])
+            .args((side == Side::B).then_some("--compared"))
             .arg(&self.dir);
-        let (mut rows, mut setup_seconds, mut done) = (Vec::new(), 0.0, false);
+        let (mut measured, mut done) = (Measured::default(), false);
         let on_line = |line: &str| {
             match serde_json::from_str(line).map_err(std::io::Error::from)? {
-                Event::Ready(seconds) => setup_seconds = seconds,
-                Event::Row(row) => rows.push(row),
+                Event::Ready(seconds) => measured.setup_seconds = seconds,
+                Event::Turns(turns) => measured.turns.push(turns),
                 Event::Done => done = true,
             }
             Ok(())
         };
-        let ended =
-            follow(command, &self.stop, self.silence, None, on_line).map_err(|error| trouble(error.to_string()))?;
+        let ended = follow(command, &self.stop, self.silence, Some(place), on_line)
+            .map_err(|error| trouble(error.to_string()))?;
+        let (found, expected) = (measured.turns.len(), self.settings.rows_of_a_block());
         if self.stop.requested() {
-            return Ok(None);
-        }
-        let expected = self.settings.arms.len() * self.settings.threads.len();
-        if ended.silent {
+            Ok(None)
+        } else if ended.silent {
             Err(trouble(format!("no sign of life for {} s", self.silence.as_secs())))
-        } else if !done || rows.len() != expected {
-            Err(trouble(format!("its process ended early: {}, with {} of {expected} rows", ended.status, rows.len())))
+        } else if !done || found != expected {
+            Err(trouble(format!("its process ended early: {}, with {found} of {expected} arms", ended.status)))
         } else {
-            Ok(Some(Outcome { rows, setup_seconds, seconds: clock.elapsed().as_secs_f64() }))
+            Ok(Some(measured))
+        }
+    }
+
+    /// What both sides have of an arm.
+    fn row(&self, block: u32, a: &SideTurns, b: &SideTurns) -> CalibrationRow {
+        let arm = self.settings.order(block, b.threads)[b.order];
+        let flags: BTreeSet<&str> = a.flags.iter().chain(&b.flags).map(String::as_str).collect();
+        let evidence = a.evidence + b.evidence;
+        CalibrationRow {
+            session: self.session,
+            block,
+            threads: b.threads as u32,
+            order: b.order as u32,
+            arm: self.settings.compared()[arm].name.clone(),
+            spin_ns: b.spin_ns.round(),
+            a_ns: CalibrationRow::joined(&a.ns),
+            b_ns: CalibrationRow::joined(&b.ns),
+            flags: Vec::from_iter(flags).join("+"),
+            voluntary_switches: evidence.voluntary_switches,
+            involuntary_switches: evidence.involuntary_switches,
+            migrations: evidence.migrations,
+            minor_faults: evidence.minor_faults,
+            major_faults: evidence.major_faults,
+            steal_ticks: evidence.steal_ticks,
         }
     }
 }
@@ -180,7 +237,7 @@ pub fn whole_blocks<'a>(settings: &Settings, rows: &'a [CalibrationRow]) -> BTre
     for row in rows {
         sessions.entry((row.block, row.session)).or_default().push(row);
     }
-    let expected = settings.arms.len() * settings.threads.len();
+    let expected = settings.rows_of_a_block();
     // In ascending order of sessions: the later replaces the earlier.
     sessions.into_iter().filter(|(_, rows)| rows.len() == expected).map(|((block, _), rows)| (block, rows)).collect()
 }

@@ -9,7 +9,13 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use super::Exit;
 use crate::{
     record::read_manifest,
-    runner::{RunError, block::Block, parent::Parent},
+    runner::{
+        RunError,
+        block::Block,
+        parent::Parent,
+        scatter::scatter_heap,
+        turns::{PLACES, Turns},
+    },
 };
 
 /// Run one block of a run (started by `bench run`)
@@ -26,19 +32,20 @@ pub struct Args {
     /// Cells that are left out
     #[arg(long = "skip", value_name = "CELL")]
     skip: Vec<String>,
-    /// Wait for a line on stdin before each repetition: another process has its turn meanwhile
-    #[arg(long)]
-    turns: bool,
+    /// Take turns with another process, the other end of the socket that is stdin
+    #[arg(long, value_name = "PLACE", value_parser = PLACES)]
+    turns: Option<String>,
 }
 
 /// Runs the block and writes its events to stdout.
 pub fn run(args: &Args) -> Result<Exit> {
     end_with_parent();
+    scatter_heap();
     let manifest = read_manifest(&args.dir).map_err(RunError::from)?;
     let skip: BTreeSet<String> = args.skip.iter().cloned().collect();
     let block = Block { manifest: &manifest, session: args.session, block: args.block, skip: &skip };
-    let (mut out, mut input) = (io::stdout().lock(), io::stdin().lock());
-    block.run(&mut Parent::new(&mut out, args.turns.then_some(&mut input as &mut dyn io::BufRead)))?;
+    let turns = args.turns.as_deref().map(Turns::from_stdin).transpose().map_err(RunError::from)?;
+    block.run(&mut Parent::new(&mut io::stdout().lock(), turns))?;
     Ok(Exit::Pass)
 }
 

@@ -1,4 +1,4 @@
-//! `bench calibrate`: what the protocol finds on this machine where the truth is known.
+//! `bench calibrate`: what a gate finds on this machine where the truth is known.
 
 use std::path::{Path, PathBuf};
 
@@ -29,18 +29,18 @@ pub struct Args {
     /// Go on with an interrupted calibration
     #[arg(long, value_name = "DIR", conflicts_with_all = ["blocks", "window"])]
     resume: Option<PathBuf>,
-    /// Blocks, each a fresh process: a multiple of 8 windows
-    #[arg(long, default_value_t = 4000)]
+    /// Blocks, each a pair of fresh processes: a multiple of 8 windows
+    #[arg(long, default_value_t = 12_000)]
     blocks: u32,
     /// Blocks of a window, over which verdicts are counted
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 60)]
     window: u32,
 }
 
 /// A number of blocks or a window that cannot be used.
 #[derive(Debug, Error, Diagnostic)]
 #[error("{0}")]
-#[diagnostic(help("for example: bench calibrate --blocks 4000 --window 20"))]
+#[diagnostic(help("for example: bench calibrate --blocks 12000 --window 60"))]
 struct BadSize(String);
 
 /// Calibrates, then derives tables and the figure.
@@ -85,7 +85,7 @@ fn outlook(settings: &Settings, pilot: Pilot, done: u32) -> String {
     let minutes = f64::from(left) * pilot.block_seconds / 60.0;
     let time = if minutes < 60.0 { format!("{minutes:.0} minutes") } else { format!("{:.1} hours", minutes / 60.0) };
     format!(
-        "{left} blocks of about {:.2} s, {:.2} s of each for a fresh process and its weights: about {time}",
+        "{left} blocks of about {:.2} s, {:.2} s of each for fresh processes and their weights: about {time}",
         pilot.block_seconds, pilot.setup_seconds
     )
 }
@@ -101,7 +101,7 @@ mod tests {
         let size = Size { blocks: 4000, window: 20, cores: 2 };
         let settings = Settings::new(size, String::new(), BTreeMap::new());
         let pilot = Pilot { block_seconds: 0.9, setup_seconds: 0.1 };
-        let blocks = "blocks of about 0.90 s, 0.10 s of each for a fresh process and its weights";
+        let blocks = "blocks of about 0.90 s, 0.10 s of each for fresh processes and their weights";
         assert_eq!(outlook(&settings, pilot, 0), format!("4000 {blocks}: about 1.0 hours"));
         assert_eq!(outlook(&settings, pilot, 2000), format!("2000 {blocks}: about 30 minutes"));
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::RecordError,
+    row::FLAGS,
     rules::{PLAUSIBLE, Row},
     store::{self, TornLine, parse_rows_of},
 };
@@ -15,7 +16,7 @@ use crate::calibration::{CALIBRATION_SCHEMA, Settings};
 /// Name of the settings within the folder of a calibration.
 pub const CALIBRATION_FILE: &str = "calibration.json";
 
-/// One arm in one block on one number of threads: all of its repetitions.
+/// One arm in one block on one number of threads: all of its turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationRow {
@@ -26,17 +27,15 @@ pub struct CalibrationRow {
     /// Position of the arm in the realised order of its block on these threads.
     pub order: u32,
     pub arm: String,
-    /// Whether a second process loaded a CPU meanwhile.
-    pub loaded: bool,
-    /// Time that a spin added to each product.
+    /// Time that a spin added to each product of side B.
     pub spin_ns: f64,
-    /// Mean time of a product in the repetition that does not count.
-    pub warmup_ns: f64,
-    /// Mean time of a product in each repetition, `+`-separated.
-    pub ns: String,
-    /// Repetitions with a flag of evidence.
-    pub flagged: u32,
-    /// The evidence of all repetitions that count, as in `samples.csv`.
+    /// Mean time of a product in each turn of side A, which ran the reference, `+`-separated.
+    pub a_ns: String,
+    /// The same of side B, which ran the arm.
+    pub b_ns: String,
+    /// Flags of the evidence, `+`-separated, as in `samples.csv`.
+    pub flags: String,
+    /// The evidence of both processes, from the first turn to the last; waiting for a turn is a voluntary switch.
     pub voluntary_switches: u64,
     pub involuntary_switches: u64,
     pub migrations: u64,
@@ -46,17 +45,21 @@ pub struct CalibrationRow {
 }
 
 impl CalibrationRow {
-    /// Mean time of a product in each repetition, in ns; nothing where the text is not a list of
+    /// Mean times of a product in the turns of A and of B, in ns; nothing where a text is not a list of
     /// plausible times.
-    pub fn times(&self) -> Option<Vec<f64>> {
-        let time = |text: &str| text.parse().ok().filter(|ns: &f64| PLAUSIBLE.contains(ns));
-        self.ns.split('+').map(time).collect()
+    pub fn times(&self) -> Option<[Vec<f64>; 2]> {
+        Some([plausible(&self.a_ns)?, plausible(&self.b_ns)?])
     }
 
-    /// The text of [`CalibrationRow::ns`], to a tenth of a nanosecond.
+    /// The text of a column of times, to the nanosecond: less than a hundredth of a percent of a product.
     pub fn joined(times: &[f64]) -> String {
-        times.iter().map(|ns| format!("{ns:.1}")).collect::<Vec<_>>().join("+")
+        times.iter().map(|ns| format!("{ns:.0}")).collect::<Vec<_>>().join("+")
     }
+}
+
+fn plausible(joined: &str) -> Option<Vec<f64>> {
+    let time = |text: &str| text.parse().ok().filter(|ns: &f64| PLAUSIBLE.contains(ns));
+    joined.split('+').map(time).collect()
 }
 
 impl Row for CalibrationRow {
@@ -67,11 +70,10 @@ impl Row for CalibrationRow {
         "threads",
         "order",
         "arm",
-        "loaded",
         "spin_ns",
-        "warmup_ns",
-        "ns",
-        "flagged",
+        "a_ns",
+        "b_ns",
+        "flags",
         "voluntary_switches",
         "involuntary_switches",
         "migrations",
@@ -79,18 +81,18 @@ impl Row for CalibrationRow {
         "major_faults",
         "steal_ticks",
     ];
-    const CHOICE: Option<(&'static str, &'static [&'static str])> = Some(("loaded", &["true", "false"]));
+    const CHOICE: Option<(&'static str, &'static [&'static str])> = None;
 
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let Some(times) = self.times() else {
-            return Err(("ns", "positive numbers from 1e-12 to 1e18 joined by `+`"));
-        };
-        if !(self.warmup_ns.is_finite() && self.warmup_ns > 0.0) {
-            Err(("warmup_ns", "a positive, finite number"))
+        let times = "positive numbers from 1e-12 to 1e18 joined by `+`";
+        if plausible(&self.a_ns).is_none() {
+            Err(("a_ns", times))
+        } else if plausible(&self.b_ns).is_none() {
+            Err(("b_ns", times))
         } else if !(self.spin_ns.is_finite() && self.spin_ns >= 0.0) {
             Err(("spin_ns", "a finite number, 0 or more"))
-        } else if self.flagged as usize > times.len() {
-            Err(("flagged", "at most as many as `ns` has times"))
+        } else if self.flags.split('+').any(|flag| !flag.is_empty() && !FLAGS.contains(&flag)) {
+            Err(("flags", "flags of samples joined by `+`"))
         } else {
             Ok(())
         }
@@ -143,11 +145,11 @@ pub fn read_calibration(
             Some(("block", format!("a planned block, below {}", settings.blocks)))
         } else if !settings.threads.contains(&(row.threads as usize)) {
             Some(("threads", format!("one of {:?}", settings.threads)))
-        } else if !settings.arms.iter().any(|arm| arm.name == row.arm) {
-            let names: Vec<&str> = settings.arms.iter().map(|arm| arm.name.as_str()).collect();
+        } else if !settings.compared().iter().any(|arm| arm.name == row.arm) {
+            let names: Vec<&str> = settings.compared().iter().map(|arm| arm.name.as_str()).collect();
             Some(("arm", format!("one of {}", names.join(", "))))
-        } else if row.times().is_none_or(|times| times.len() != settings.repetitions as usize) {
-            Some(("ns", format!("{} times, as planned", settings.repetitions)))
+        } else if row.times().is_none_or(|times| times.iter().any(|times| times.len() != settings.turns as usize)) {
+            Some(("a_ns", format!("{} times, as planned, and as many in `b_ns`", settings.turns)))
         } else {
             None
         }

@@ -144,7 +144,8 @@ impl Block<'_> {
             if warm_up.is_none() && counted == facts.repetitions {
                 break;
             }
-            if warm_up.is_none() {
+            if warm_up.is_none() && parent.takes_turns() {
+                stage.rest();
                 parent.wait_turn()?;
             }
             let result = stage.repeat(&mut *running)?;

@@ -8,14 +8,14 @@ use std::{
     collections::{BTreeSet, VecDeque},
     io::{self, BufRead, BufReader, Read, Write},
     path::Path,
-    process::{ChildStdin, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
-use super::{RunError, block::Event, parent::WAITS, progress::Progress, stile::Stile, stop::Stop};
-use crate::record::{CeilingRow, Sample, Side, WeightsRow};
+use super::{RunError, block::Event, parent::WAITS, progress::Progress, stop::Stop, turns::Place};
+use crate::record::{CeilingRow, Sample, WeightsRow};
 
 /// Longest silence of a block's process before it counts as hanging. The slowest cell of the
 /// largest experiment takes seconds.
@@ -36,8 +36,7 @@ const LAST_WORDS: usize = 8;
 
 /// Starts the process of `command` and hands every line that it writes to `on_line`, until it ends. It is
 /// ended when it is silent for `silence`, when `on_line` refuses a line, and when `stop` is requested. What it
-/// writes to standard error is passed on. Where it takes turns, `turn` returns when it may go on; waiting is no
-/// silence.
+/// writes to standard error is passed on. With a `place` it takes turns with another process.
 ///
 /// # Errors
 /// A process that cannot be started or waited for, and what `on_line` says.
@@ -45,18 +44,20 @@ pub fn follow(
     mut command: Command,
     stop: &Stop,
     silence: Duration,
-    turn: Option<&dyn Fn()>,
+    place: Option<Place>,
     mut on_line: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<Ended> {
-    command
-        .stdin(if turn.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(place) = place {
+        place.take(&mut command);
+    }
     // Ctrl-C goes to all processes of a terminal: only the parent may take it, and then decides.
     #[cfg(unix)]
     command.process_group(0);
     let mut child = command.spawn()?;
-    let (mut input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    // It holds the child's end of a socket, which must end with the child.
+    drop(command);
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
     let watched = stop.watch(child);
     let (sender, lines) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -70,10 +71,7 @@ pub fn follow(
     let (mut silent, mut refused) = (false, None);
     loop {
         match lines.recv_timeout(silence) {
-            Ok(line) if line == WAITS && turn.is_some() => {
-                turn.iter().for_each(|turn| turn());
-                input.iter_mut().for_each(go);
-            }
+            Ok(line) if line == WAITS => {}
             Ok(line) if refused.is_none() => {
                 refused = on_line(&line).err();
                 if refused.is_some() {
@@ -93,11 +91,6 @@ pub fn follow(
     let _ = reader.join();
     let last_words = listener.join().unwrap_or_default();
     refused.map_or(Ok(Ended { status, silent, last_words }), Err)
-}
-
-/// Lets a process take its turn. That it has died is seen at its end, not here.
-fn go(input: &mut ChildStdin) {
-    let _ = input.write_all(b"\n").and_then(|()| input.flush());
 }
 
 /// Passes what a process writes to standard error on to that of this one, and returns its last lines as one.
@@ -146,8 +139,6 @@ pub struct Attempted<'a> {
     pub skip: &'a BTreeSet<String>,
     /// Longest time without an event before the process counts as hanging.
     pub silence: Duration,
-    /// With whom it takes turns, and as which side.
-    pub turns: Option<(&'a Stile, Side)>,
 }
 
 impl Attempted<'_> {
@@ -158,6 +149,7 @@ impl Attempted<'_> {
     /// A process that cannot be started, breaks the protocol, or dies while no cell runs; what `keep` says.
     pub fn run(
         &self,
+        place: Option<Place>,
         stop: &Stop,
         progress: &Progress,
         keep: &mut dyn FnMut(&[Sample]) -> Result<(), RunError>,
@@ -168,7 +160,6 @@ impl Attempted<'_> {
         command
             .args(["block", "--block", &block.to_string(), "--session", &self.session.to_string()])
             .args(self.skip.iter().flat_map(|cell| ["--skip", cell]))
-            .args(self.turns.map(|_| "--turns"))
             .arg(self.dir);
         let (mut ceilings, mut weights, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut running = None;
@@ -195,13 +186,7 @@ impl Attempted<'_> {
             }
             Ok(())
         };
-        let turn = self.turns.map(|(stile, side)| move || stile.wait(side));
-        let turn = turn.as_ref().map(|turn| turn as &dyn Fn());
-        let ended = follow(command, stop, self.silence, turn, on_line);
-        if let Some((stile, side)) = self.turns {
-            stile.leave(side);
-        }
-        let ended = ended.map_err(|error| trouble(error.to_string()))?;
+        let ended = follow(command, stop, self.silence, place, on_line).map_err(|error| trouble(error.to_string()))?;
         if stop.requested() {
             return Ok(Attempt::Interrupted(rows));
         }

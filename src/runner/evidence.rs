@@ -3,10 +3,12 @@
 //! Read outside the timed region, from `/proc`. Rules depend on these counts alone and never on
 //! the value of a sample; a sample is flagged, never dropped.
 
-use std::fs;
+use std::{fs, ops::Add};
+
+use serde::{Deserialize, Serialize};
 
 /// Counts since the process started; their differences belong to one repetition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Voluntary context switches of all threads.
     pub voluntary_switches: u64,
@@ -83,6 +85,24 @@ impl Evidence {
             (self.steal_ticks > 0, "stolen"),
         ];
         rules.into_iter().filter_map(|(holds, flag)| holds.then_some(flag)).collect()
+    }
+}
+
+impl Add for Evidence {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        Self {
+            voluntary_switches: self.voluntary_switches + other.voluntary_switches,
+            involuntary_switches: self.involuntary_switches + other.involuntary_switches,
+            migrations: self.migrations + other.migrations,
+            minor_faults: self.minor_faults + other.minor_faults,
+            major_faults: self.major_faults + other.major_faults,
+            steal_ticks: self.steal_ticks + other.steal_ticks,
+            cpu_stalled_us: sum(self.cpu_stalled_us, other.cpu_stalled_us),
+            memory_stalled_us: sum(self.memory_stalled_us, other.memory_stalled_us),
+        }
     }
 }
 

@@ -83,9 +83,18 @@ pub fn program(dir: &Path, script: &str) -> PathBuf {
     program
 }
 
-/// Waits for turns where they are taken; what `began` says is run in the first.
+/// Takes turns where there are any, as `turns.rs` does; what `began` says is run in the first.
 const TURNS: &str = r#"block=$3
-case " $* " in *" --turns "*) turn() { echo '"turn"'; read -r go; };; *) turn() { :; };; esac
+trap '' PIPE
+case " $* " in *" --turns first "*) place=0;; *" --turns second "*) place=1;; *) place=;; esac
+taken=0
+turn() {
+  if [ -n "$place" ] && [ $((taken % 2)) -ne "$place" ]; then
+    if [ "$taken" -gt 0 ]; then echo >&0; fi
+    read -r line || :
+  fi
+  taken=$((taken + 1))
+}
 "#;
 
 /// Reports every cell that is not skipped, from files in `dir`, and runs a fault, a command of the shell, in the

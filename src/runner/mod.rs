@@ -24,10 +24,11 @@ pub mod progress;
 pub mod requeue;
 pub(crate) mod resume;
 pub mod roof;
+pub mod scatter;
 pub mod session;
 pub mod stage;
-mod stile;
 pub mod stop;
+pub mod turns;
 mod warm_up;
 mod writers;
 

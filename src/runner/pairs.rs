@@ -1,16 +1,14 @@
 //! Two programs on one plan, in pairs of blocks: what a gate between two revisions measures.
 //!
 //! A pair is two fresh processes, one of each program, which run the same cells in the same order and take
-//! turns at every repetition (`stile.rs`): a shared machine changes its speed within tenths of a second, and
+//! turns at every repetition (`turns.rs`): a shared machine changes its speed within tenths of a second, and
 //! what is a few milliseconds apart has nearly the same. Which program begins alternates. Each side is a run
 //! in a folder of its own, with its own manifest.
 
 use std::{
     collections::BTreeMap,
     fs, io,
-    panic::resume_unwind,
     path::{Path, PathBuf},
-    thread,
 };
 
 use super::{
@@ -19,8 +17,8 @@ use super::{
     machine::NOT_EXPOSED,
     progress::Progress,
     session::{Ending, Session, Tried},
-    stile::Stile,
     stop::Stop,
+    turns::in_turns,
     writers::Writers,
 };
 use crate::{
@@ -102,7 +100,7 @@ impl Pairs {
             // A failed cell voids the pair, which is run again without it on both sides.
             let measured = loop {
                 let (mut measured, mut failed) = (Vec::new(), Vec::new());
-                for (side, tried) in [Side::A, Side::B].into_iter().zip(attempt(&mut sides, pair, first, progress)) {
+                for (side, tried) in [Side::A, Side::B].into_iter().zip(attempt(&mut sides, pair, first, progress)?) {
                     match tried.map_err(|cause| self.of_side(side, cause))? {
                         Tried::Complete(rows, tried) => measured.push((side, rows, tried)),
                         Tried::Interrupted => return Ok(Ending::Interrupted),
@@ -169,15 +167,18 @@ impl Pairs {
 }
 
 /// One try at a pair: both sides at once, in turns of which `first` has the first one.
-fn attempt(sides: &mut [Recording; 2], pair: u32, first: Side, progress: &Progress) -> [Result<Tried, RunError>; 2] {
-    let stile = Stile::new(first);
+fn attempt(
+    sides: &mut [Recording; 2],
+    pair: u32,
+    first: Side,
+    progress: &Progress,
+) -> io::Result<[Result<Tried, RunError>; 2]> {
     let [a, b] = sides;
-    thread::scope(|scope| {
-        let b = scope.spawn(|| b.session.attempt(pair, Some((&stile, Side::B)), progress));
-        let a = a.session.attempt(pair, Some((&stile, Side::A)), progress);
-        // A panic of that thread is one of this.
-        [a, b.join().unwrap_or_else(|panic| resume_unwind(panic))]
-    })
+    in_turns(
+        first,
+        |place| a.session.attempt(pair, Some(place), progress),
+        |place| b.session.attempt(pair, Some(place), progress),
+    )
 }
 
 /// A side while it is measured.

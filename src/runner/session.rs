@@ -14,15 +14,15 @@ use super::{
     progress::Progress,
     requeue::{self, Requeued},
     resume,
-    stile::Stile,
     stop::Stop,
+    turns::Place,
     writers::{Writers, forget_open},
 };
 use crate::{
     counters,
     plan::Plan,
     record::{
-        ApartSample, CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample, Side,
+        ApartSample, CeilingRow, CounterRow, FailureRow, Manifest, OpenSample, PartialSample, RowWriter, Sample,
         WeightsRow,
         block::{BlockRow, BlockStatus},
         read_manifest, read_rows_if_any,
@@ -220,12 +220,7 @@ impl Session {
     ///
     /// # Errors
     /// A block that cannot be run.
-    pub(super) fn attempt(
-        &mut self,
-        block: u32,
-        turns: Option<(&Stile, Side)>,
-        progress: &Progress,
-    ) -> Result<Tried, RunError> {
+    pub(super) fn attempt(&mut self, block: u32, place: Option<Place>, progress: &Progress) -> Result<Tried, RunError> {
         if self.stop.requested() {
             return Ok(Tried::Interrupted);
         }
@@ -239,10 +234,9 @@ impl Session {
             block,
             skip: &self.failed,
             silence: self.silence,
-            turns,
         };
         let mut open = RowWriter::<OpenSample>::append(&self.dir)?;
-        let outcome = attempted.run(&self.stop, progress, &mut |rows| {
+        let outcome = attempted.run(place, &self.stop, progress, &mut |rows| {
             let rows: Vec<OpenSample> = rows.iter().cloned().map(ApartSample).collect();
             Ok(open.write_loosely(&rows)?)
         })?;

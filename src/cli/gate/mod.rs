@@ -29,7 +29,7 @@ use crate::{
     },
     plan::Plan,
     record::Side,
-    report::metric::TOKEN_TIME,
+    report::{calibration::Calibration, metric::TOKEN_TIME},
     revision::Checkout,
     runner::{
         pairs::{Pairs, Program},
@@ -38,6 +38,9 @@ use crate::{
     },
     spec::Spec,
 };
+
+/// Where calibrations of this machine class are looked for.
+const RESULTS: &str = "results";
 
 /// Fewest pairs of blocks: one has no spread.
 const MIN_BLOCKS: u32 = 2;
@@ -200,7 +203,10 @@ fn of_programs(args: &Args, programs: [Program; 2], sides: [String; 2]) -> Resul
         runs.extend(again);
     }
     progress.finish();
-    let notes = vec![format!("samples are in {}", dir.display())];
+    let mut notes = vec![format!("samples are in {}", dir.display())];
+    let environment = &runs[0].1.manifest.environment;
+    let calibration = Calibration::among(Path::new(RESULTS), environment).map_err(GateError::Report)?;
+    notes.extend(calibration.and_then(|calibration| calibration.sentence()));
     let gate = Gate { source: Source::Paired, experiment, metrics, sides, decision, notes };
     Ok(Outcome::Decided(gate, runs))
 }

@@ -5,7 +5,7 @@ use super::{
     rates::{ArmRates, Stratum, share, sizes},
     tables,
 };
-use crate::calibration::{AGAIN, Phase};
+use crate::calibration::{AGAIN, CalibrationArm, Phase};
 use crate::report::figure::{
     Chart, IntervalChart, Mark, PanelCell, Row, Scale, Series, Shape,
     palette::{BLUE, GREEN, VERMILLION},
@@ -35,8 +35,8 @@ fn chart(calibration: &Calibration, threads: usize) -> IntervalChart {
     let settings = &calibration.settings;
     let strata: Vec<&Stratum> = calibration.strata.iter().filter(|stratum| stratum.threads == threads).collect();
     let on = if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
-    let known = settings.arms.iter().filter(|arm| arm.slowdown.is_some() && arm.name != crate::calibration::REFERENCE);
-    let row = |arm: &crate::calibration::CalibrationArm| Row::Item {
+    let known = settings.compared().iter().filter(|arm| arm.slowdown.is_some());
+    let row = |arm: &CalibrationArm| Row::Item {
         label: match arm.slowdown {
             Some(slowdown) if slowdown > 0.0 => format!("{} slower", text::percent(slowdown)),
             _ => "the same (any difference)".to_owned(),

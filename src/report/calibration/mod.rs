@@ -58,7 +58,15 @@ impl Calibration {
     /// # Errors
     /// A calibration of this class that cannot be read.
     pub fn beside(run: &Path, environment: &BTreeMap<String, String>) -> Result<Option<Self>, ReportError> {
-        let Some(folder) = results_of(run).map(|results| results.join(FOLDER)) else { return Ok(None) };
+        results_of(run).map_or(Ok(None), |results| Self::among(&results, environment))
+    }
+
+    /// As [`Calibration::beside`], of the folder of all results.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn among(results: &Path, environment: &BTreeMap<String, String>) -> Result<Option<Self>, ReportError> {
+        let folder = results.join(FOLDER);
         let mut dirs: Vec<PathBuf> = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
         dirs.sort();
         for dir in dirs.into_iter().rev().filter(|dir| is_committed(dir) && Self::is_in(dir)) {
@@ -69,7 +77,7 @@ impl Calibration {
         Ok(None)
     }
 
-    /// What tables of other runs say of it.
+    /// What tables of other runs and gates say of it.
     pub fn sentence(&self) -> Option<String> {
         tables::sentence(self)
     }

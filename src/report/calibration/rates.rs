@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    calibration::{AGAIN, Phase, REFERENCE, Settings, session::whole_blocks},
+    calibration::{AGAIN, CalibrationArm, Phase, Settings, session::whole_blocks},
     record::calibration::CalibrationRow,
     stats::{
         Interval,
         binomial::{clopper_pearson, sign_test},
-        contrast::{BlockTimes, Effect, contrast},
+        contrast::{Effect, log_of_neighbours},
         holm::holm,
-        summary::median,
         verdict::Verdict,
     },
 };
@@ -26,8 +25,8 @@ pub struct Stratum {
     pub threads: usize,
     /// Blocks that are there.
     pub blocks: usize,
-    /// Of rows without and with a load, those in which a repetition was flagged: (flagged, all).
-    pub flagged: [(usize, usize); 2],
+    /// Rows with a flag of evidence, and all of them.
+    pub flagged: (usize, usize),
     /// Every arm but the reference, in the order of the settings.
     pub arms: Vec<ArmRates>,
 }
@@ -135,43 +134,46 @@ fn stratum(
     blocks: &BTreeMap<u32, &Vec<&CalibrationRow>>,
 ) -> Stratum {
     let rows = || blocks.values().flat_map(|rows| rows.iter()).filter(|row| row.threads as usize == threads);
-    let mut times: BTreeMap<&str, BlockTimes> = BTreeMap::new();
+    let mut logs: BTreeMap<&str, Logs> = BTreeMap::new();
     for row in rows() {
-        if let Some(time) = row.times().and_then(|times| median(&times)) {
-            times.entry(row.arm.as_str()).or_default().insert(row.block, time);
+        if let Some(log) = row.times().and_then(|[reference, arm]| log_of_neighbours(&reference, &arm)) {
+            logs.entry(row.arm.as_str()).or_default().insert(row.block, log);
         }
     }
-    let flagged = |loaded: bool| {
-        let of = || rows().filter(move |row| row.loaded == loaded);
-        (of().filter(|row| row.flagged > 0).count(), of().count())
-    };
-    let none = BlockTimes::new();
-    let reference = times.get(REFERENCE).unwrap_or(&none);
-    let arm = |arm: &crate::calibration::CalibrationArm| {
-        let times = times.get(arm.name.as_str()).unwrap_or(&none);
+    let none = Logs::new();
+    let arm = |arm: &CalibrationArm| {
+        let logs = logs.get(arm.name.as_str()).unwrap_or(&none);
         ArmRates {
             name: arm.name.clone(),
             slowdown: arm.slowdown,
-            effect: contrast(times, reference, settings.confidence),
-            windows: sizes(settings).into_iter().map(|size| rates(settings, size, times, reference)).collect(),
+            effect: effect(logs.values(), settings),
+            windows: sizes(settings).into_iter().map(|size| rates(settings, size, logs)).collect(),
         }
     };
     Stratum {
         phase,
         threads,
         blocks: blocks.len(),
-        flagged: [flagged(false), flagged(true)],
-        arms: settings.arms.iter().filter(|arm| arm.name != REFERENCE).map(arm).collect(),
+        flagged: (rows().filter(|row| !row.flags.is_empty()).count(), rows().count()),
+        arms: settings.compared().iter().map(arm).collect(),
     }
 }
 
+/// Of each block, the log ratio of an arm as a gate has it of a pair.
+type Logs = BTreeMap<u32, f64>;
+
+/// Above one, the arm is faster.
+fn effect<'a>(logs: impl Iterator<Item = &'a f64>, settings: &Settings) -> Option<Effect> {
+    Effect::of_pairs(&logs.copied().collect::<Vec<_>>(), settings.confidence)
+}
+
 /// The verdicts of all windows of `size` consecutive blocks that are whole.
-fn rates(settings: &Settings, size: usize, arm: &BlockTimes, reference: &BlockTimes) -> WindowRates {
+fn rates(settings: &Settings, size: usize, logs: &Logs) -> WindowRates {
     let mut rates = WindowRates { blocks: size, ..WindowRates::default() };
     let alpha = 1.0 - settings.confidence;
     for first in (0..settings.blocks).step_by(size) {
-        let window: BlockTimes = arm.range(first..first + size as u32).map(|(block, time)| (*block, *time)).collect();
-        let Some(effect) = contrast(&window, reference, settings.confidence) else { continue };
+        let window = logs.range(first..first + size as u32).map(|(_, log)| log);
+        let Some(effect) = effect(window, settings) else { continue };
         if effect.n_blocks < size {
             continue;
         }
@@ -205,25 +207,27 @@ mod tests {
         Settings::new(Size { blocks: 160, window: 10, cores: 1 }, "test".to_owned(), BTreeMap::new())
     }
 
-    /// Rows of every block: the time of each arm is 1000 ns, times its factor, with a little noise that
-    /// differs from block to block and arm to arm.
+    /// Rows of every block: the time of each arm is 100 µs, times its factor, with a little noise that
+    /// differs from block to block and arm to arm; the last turn of side A is beside a burst.
     fn rows(settings: &Settings, factor: impl Fn(&str) -> f64) -> Vec<CalibrationRow> {
         let mut random = septet_kernels::SplitMix64::new(7);
         let mut rows = Vec::new();
         for block in 0..settings.blocks {
-            for (order, arm) in settings.arms.iter().enumerate() {
-                let ns = 1000.0 * factor(&arm.name) * (1.0 + 0.003 * f64::from(random.normal_f32()));
+            for (order, arm) in settings.compared().iter().enumerate() {
+                let mut ns = || 1e5 * (1.0 + 0.003 * f64::from(random.normal_f32()));
+                let (reference, changed) = (ns(), factor(&arm.name) * ns());
+                let mut a_ns = vec![reference; settings.turns as usize];
+                a_ns[settings.turns as usize - 1] *= 2.0;
                 rows.push(CalibrationRow {
                     session: 0,
                     block,
                     threads: 1,
                     order: order as u32,
                     arm: arm.name.clone(),
-                    loaded: false,
                     spin_ns: 0.0,
-                    warmup_ns: ns,
-                    ns: CalibrationRow::joined(&[ns, 2.0 * ns, ns]),
-                    flagged: u32::from(order == 0),
+                    a_ns: CalibrationRow::joined(&a_ns),
+                    b_ns: CalibrationRow::joined(&vec![changed; settings.turns as usize]),
+                    flags: if order == 0 { "stolen".to_owned() } else { String::new() },
                     voluntary_switches: 0,
                     involuntary_switches: 0,
                     migrations: 0,
@@ -241,10 +245,13 @@ mod tests {
     fn times_that_no_machine_takes_are_refused() {
         let mut row = rows(&settings(), injected).swap_remove(0);
         assert_eq!(row.check(), Ok(()));
-        for ns in ["1000.0+1e308", "1e-308"] {
-            row.ns = ns.to_owned();
-            assert_eq!(row.check(), Err(("ns", "positive numbers from 1e-12 to 1e18 joined by `+`")), "{ns}");
+        let valid = "positive numbers from 1e-12 to 1e18 joined by `+`";
+        for ns in ["1000.0+1e308", "1e-308", "", "1+"] {
+            row.b_ns = ns.to_owned();
+            assert_eq!(row.check(), Err(("b_ns", valid)), "{ns}");
         }
+        row.a_ns = "-1".to_owned();
+        assert_eq!(row.check(), Err(("a_ns", valid)));
     }
 
     fn injected(name: &str) -> f64 {
@@ -263,7 +270,7 @@ mod tests {
         };
         assert_eq!(counts(quiet), [(5, 24), (10, 12), (20, 6)]);
         assert_eq!(counts(interference), [(5, 8), (10, 4), (20, 2)]);
-        assert_eq!(quiet.flagged, [(120, 960), (0, 0)]);
+        assert_eq!(quiet.flagged, (120, 120 * 7));
     }
 
     #[test]

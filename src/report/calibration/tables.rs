@@ -39,8 +39,8 @@ pub fn false_alarms(calibration: &Calibration) -> Grid {
         ]);
     }
     grid.notes = vec![format!(
-        "A and A′ run the same code in every block. A window is {} consecutive blocks; it raises a false alarm if the \
-         verdict on A′ is improvement or regression. An interval of {} should exclude 1 in {} of the windows.",
+        "Two processes run the same code. A window is {} consecutive blocks; it raises a false alarm if the \
+         verdict is improvement or regression. An interval of {} should exclude 1 in {} of the windows.",
         settings.window,
         text::percent(settings.confidence),
         text::percent(1.0 - settings.confidence),
@@ -72,13 +72,14 @@ pub fn detection(calibration: &Calibration) -> Grid {
     }
     grid.notes = vec![
         format!(
-            "Found: the verdict is regression. Measured: time of the arm / time of the reference, geometric mean over \
-             all blocks of the phase [{} Student t interval]. A slow-down of the margin or less is found by chance \
-             alone; `{AGAIN}` has none, and of `prefetch_32k` (prefetches 32 KiB ahead in place of 8) none is known.",
+            "Found: the verdict is regression. Measured: time of the arm / time of the reference, of each block the \
+             median over neighbouring turns, then the geometric mean over all blocks of the phase [{} Student t \
+             interval]. A slow-down of the margin or less is found by chance alone; `{AGAIN}` has none, and of \
+             `prefetch_32k` (prefetches 32 KiB ahead in place of 8) none is known.",
             text::percent(settings.confidence)
         ),
         "A slow-down is a spin behind each product, outside of the kernel and inside of the timed region, of a part \
-         of the product's time in the same process."
+         of the product's time in the process that is slowed."
             .to_owned(),
     ];
     grid.notes.extend(common(calibration));
@@ -87,27 +88,22 @@ pub fn detection(calibration: &Calibration) -> Grid {
 
 /// What the evidence says of the load.
 pub fn evidence(calibration: &Calibration) -> Grid {
-    let headings = ["Phase", "Threads >", "Blocks >", "Flagged without a load >", "Flagged beside a load >"];
-    let mut grid = Grid::new("Evidence: how often a row with a loaded CPU is flagged", &headings);
+    let headings = ["Phase", "Threads >", "Blocks >", "Rows >", "Flagged >"];
+    let mut grid = Grid::new("Evidence: how often a row is flagged", &headings);
     for stratum in &calibration.strata {
-        let of = |(flagged, all): (usize, usize)| {
-            text::or_none((all > 0).then(|| 100.0 * flagged as f64 / all as f64), |share| {
-                format!("{share:.1}% of {all}")
-            })
-        };
-        let [without, beside] = stratum.flagged.map(of);
+        let (flagged, all) = stratum.flagged;
+        let share = (all > 0).then(|| 100.0 * flagged as f64 / all as f64);
         grid.push([
             stratum.phase.name().into(),
             stratum.threads.to_string().into(),
             stratum.blocks.to_string().into(),
-            without.into(),
-            beside.into(),
+            all.to_string().into(),
+            text::or_none(share, |share| format!("{share:.2}%")).into(),
         ]);
     }
     grid.notes = vec![
-        "A row is one arm in one block; it is flagged if one of its repetitions is, by the rules of every run. In the \
-         phase of interference a second process loads the last CPU while half of the arms of a block run, one after \
-         another, as the seed chooses."
+        "A row is one arm in one block, flagged by the rules of every run. In the phase of interference another process loads the last CPU \
+         in bursts of 0.1 to 10 ms, with rests of such lengths between them."
             .to_owned(),
     ];
     grid.notes.extend(common(calibration));
@@ -183,7 +179,7 @@ pub fn sentence(calibration: &Calibration) -> Option<String> {
         };
         let on = if stratum.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", stratum.threads) };
         Some(format!(
-            "on {on} A/A false alarms {:.1}% [{:.1}, {:.1}] of {} windows of {window} blocks, {found}",
+            "on {on} false alarms {:.1}% [{:.1}, {:.1}] of {} windows of {window} blocks, {found}",
             100.0 * rate,
             100.0 * interval.low,
             100.0 * interval.high,
@@ -192,8 +188,13 @@ pub fn sentence(calibration: &Calibration) -> Option<String> {
     };
     let quiet: Vec<String> =
         calibration.strata.iter().filter(|stratum| stratum.phase == Phase::Quiet).filter_map(of).collect();
-    (!quiet.is_empty())
-        .then(|| format!("Calibration of this machine class ({}, quiet): {}.", settings.run_id, quiet.join("; ")))
+    (!quiet.is_empty()).then(|| {
+        format!(
+            "Calibration of gates between programs on this machine class ({}, quiet): {}.",
+            settings.run_id,
+            quiet.join("; ")
+        )
+    })
 }
 
 /// `3.3% [1.1, 7.6]`, a share of the windows.
@@ -214,13 +215,13 @@ pub fn common(calibration: &Calibration) -> Vec<String> {
     let machine: Vec<String> = super::FINGERPRINT.iter().filter_map(|key| fact(key)).collect();
     vec![
         format!(
-            "{} blocks, each a fresh process; {} × {} w3p5 product, {} repetitions of {}. Shares of disjoint windows \
-             [{} Clopper–Pearson interval]; rows share blocks and are not independent of one another. Verdicts: margin \
-             {}, Holm in a family of {} whose others show nothing.",
+            "{} blocks, each two fresh processes in turns; {} × {} w3p5 product, {} turns of {} products on each side. \
+             Shares of disjoint windows [{} Clopper–Pearson interval]; rows share blocks and are not independent of \
+             one another. Verdicts: margin {}, Holm in a family of {} whose others show nothing.",
             settings.blocks,
             settings.rows,
             settings.cols,
-            settings.repetitions,
+            settings.turns,
             settings.products,
             text::percent(settings.confidence),
             text::percent(settings.margin),
