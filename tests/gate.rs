@@ -1,9 +1,12 @@
 //! `bench gate` from the outside: bad input, recorded runs, two programs, two revisions.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::{assert_refused, stderr, stdout};
 use septet::gate::Run;
 use septet::record::{PairRow, Side, read_manifest, read_rows};
 use tempfile::TempDir;
@@ -97,24 +100,6 @@ impl Place {
         let text = self.text("a/manifest.json");
         assert!(text.contains(old), "{old} is not in\n{text}");
         fs::write(self.path("b/manifest.json"), text.replacen(old, new, 1)).unwrap();
-    }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Bad input: exit code 3, nothing on stdout, no panic, each of `parts` in the message.
-fn assert_refused(output: &Output, parts: &[&str]) {
-    let err = stderr(output);
-    assert_eq!((output.status.code(), stdout(output).as_str()), (Some(3), ""), "{err}");
-    assert!(!err.contains("panicked"), "{err}");
-    for part in parts {
-        assert!(err.contains(part), "no `{part}` in\n{err}");
     }
 }
 

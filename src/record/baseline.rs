@@ -52,7 +52,7 @@ pub struct Update {
     pub utc: String,
     /// Why the counts are what they should be, by whoever updated them.
     pub reason: String,
-    /// Kernels that took more instructions than before, accepted by name of the flag that says so.
+    /// Kernels that take more instructions than before, as `--accept-regressions` allowed.
     pub accepted: Vec<String>,
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     RunError,
-    bracket::{Bracket, Gauge},
+    bracket::{Bracket, End, Gauge},
     ceilings, machine,
     parent::Parent,
     roof::Roof,
@@ -62,14 +62,16 @@ struct Entry<'a> {
 }
 
 impl Block<'_> {
-    /// Measures the ceilings, runs every cell, and reports to `parent`. Everything that takes time is done in a
-    /// turn, each repetition that counts in one of its own.
+    /// Measures the ceilings, runs every cell, and reports to `parent`. In turns with another process, everything that
+    /// takes time is done in a turn, each repetition that counts in one of its own; then nothing else is measured,
+    /// since two programs are compared with each other and not with what the machine can do.
     ///
     /// # Errors
     /// A workload that cannot be built, or a parent that is gone.
     pub fn run(&self, parent: &mut Parent<'_>) -> Result<(), RunError> {
-        parent.wait_turn()?;
-        parent.tell(&Event::Ceilings(ceilings::measure(&self.manifest.plan, self.session, self.block)))?;
+        if !parent.takes_turns() {
+            parent.tell(&Event::Ceilings(ceilings::measure(&self.manifest.plan, self.session, self.block)))?;
+        }
         let mut order = 0;
         let mut last = None;
         for workload in &self.manifest.plan.workloads {
@@ -85,14 +87,15 @@ impl Block<'_> {
             let (session, block) = (self.session, self.block);
             let rows = stage.weights_rows(workload).into_iter();
             parent.tell(&Event::Weights(rows.map(|row| WeightsRow { session, block, ..row }).collect()))?;
-            let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
-            let (cache, pages) = (machine::last_level_cache(), stage.roof_pages());
-            let mut roof = Roof::new(workload.residency, bytes, cache, stage.pool(), pages);
+            let mut roof = (!parent.takes_turns()).then(|| {
+                let bytes = arms.iter().map(|arm| stage.weights_and_bytes(arm).1).max().unwrap_or(0);
+                Roof::new(workload.residency, bytes, machine::last_level_cache(), stage.pool(), stage.roof_pages())
+            });
             for entry in &entries {
                 let cell = &entry.cell.id;
                 parent.wait_turn()?;
                 parent.tell(&Event::Started(cell.clone()))?;
-                let event = match self.cell(workload, entry, order, stage, &mut roof, parent) {
+                let event = match self.cell(workload, entry, order, stage, roof.as_mut(), parent) {
                     Ok((samples, output)) => verify(entry.facts, &output, samples),
                     Err(RunError::Io(error)) => return Err(RunError::Io(error)),
                     Err(error) => Event::Failed { cell: cell.clone(), reason: error.to_string() },
@@ -129,13 +132,13 @@ impl Block<'_> {
         &Entry { cell, facts, arm }: &Entry<'_>,
         order: u32,
         stage: &Stage,
-        roof: &mut Roof,
+        roof: Option<&mut Roof>,
         parent: &mut Parent<'_>,
     ) -> Result<(Vec<Sample>, Vec<u32>), RunError> {
         let most = facts.repetitions + if facts.warm_up { warm_up::MOST } else { 0 };
         let mut running = stage.arm(&arm, most as usize)?;
-        let mut gauge = Gauge::new(roof, workload, &arm, stage.pool());
-        let mut before = gauge.begin();
+        let mut gauge = roof.map(|roof| Gauge::new(roof, workload, &arm, stage.pool()));
+        let mut before = gauge.as_ref().map_or(End::UNKNOWN, Gauge::begin);
         let mut taken: Vec<Taken> = Vec::new();
         let mut warm_up = facts.warm_up.then(WarmUp::default);
         let mut counted = 0;
@@ -159,14 +162,9 @@ impl Block<'_> {
                     Phase::Measure
                 }
             };
-            // Turns are to be next to each other: where there are any, one bracket is around all of them.
-            let after = if parent.takes_turns() { before } else { gauge.measure() };
+            let after = gauge.as_mut().map_or(End::UNKNOWN, Gauge::measure);
             taken.push(Taken { phase, result, bracket: Bracket { before, after } });
             before = after;
-        }
-        if parent.takes_turns() {
-            let after = gauge.measure();
-            taken.iter_mut().for_each(|taken| taken.bracket.after = after);
         }
         let samples = taken.iter().zip(0..).flat_map(|(taken, repetition)| {
             let place =

@@ -26,6 +26,11 @@ pub struct End {
     pub peak: Option<f64>,
 }
 
+impl End {
+    /// Not measured.
+    pub const UNKNOWN: Self = Self { roof: 0.0, peak: None };
+}
+
 /// Measures the ends of the brackets of one cell.
 pub struct Gauge<'a> {
     roof: &'a mut Roof,

@@ -11,9 +11,9 @@ use miette::{Diagnostic, IntoDiagnostic, Result};
 use septet_kernels::{Variant, registry};
 use thiserror::Error;
 
-use super::super::select::Selection;
 use super::{Args, Exit, GateError, note, print, text};
 use crate::{
+    cli::select::Selection,
     counters::{NoCounters, callgrind::Simulator},
     gate::{
         Decision, Finding, Gate, Source, Terms,

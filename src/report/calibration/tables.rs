@@ -73,8 +73,8 @@ pub fn detection(calibration: &Calibration) -> Grid {
     grid.notes = vec![
         format!(
             "Found: the verdict is regression. Measured: time of the arm / time of the reference, of each block the \
-             median over neighbouring turns, then the geometric mean over all blocks of the phase [{} Student t \
-             interval]. A slow-down of the margin or less is found by chance alone; `{AGAIN}` has none, and of \
+             median over neighbouring turns, then over all blocks of the phase the geometric mean without the \
+             farthest fifth at each end [{} interval]. A slow-down of the margin or less is found by chance alone; `{AGAIN}` has none, and of \
              `prefetch_32k` (prefetches 32 KiB ahead in place of 8) none is known.",
             text::percent(settings.confidence)
         ),
