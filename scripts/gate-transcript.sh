@@ -13,6 +13,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 repeats=50
+# Pairs of blocks: half of those of the experiment, and beside a load, where each takes longer, a few.
+pairs=24
+pairs_loaded=8
 transcripts="$PWD/results/gate/transcripts"
 work="$(mktemp -d)"
 tree="$work/tree"
@@ -59,8 +62,9 @@ judged() {
   fi
 }
 
+# pair NAME EXPECTED PROGRAM PAIRS: compares a program with the base.
 pair() {
-  judged "$1" "$2" --bench-a "$work/base" --bench-b "$work/$3" experiments/gate.toml --out "$work/$1"
+  judged "$1" "$2" --bench-a "$work/base" --bench-b "$work/$3" experiments/gate.toml --blocks "$4" --out "$work/$1"
 }
 
 slower() {
@@ -68,14 +72,14 @@ slower() {
   changed kernels/src/gemv.rs '/pub fn gemv(&self, job/,/let variant/ s|^\( *\)let variant.*|&\n\1(0..tiles.len() * weights.cols() / 2).for_each(\|step\| drop(std::hint::black_box(step)));|'
   program slower
   git -C "$tree" checkout --quiet -- .
-  pair slower 1 slower
+  pair slower 1 slower "$pairs"
 }
 
 unrelated() {
   changed src/cli/list.rs 's|^/// List axes, kernels and infeasible points|/// List all axes, all kernels, and all infeasible points|'
   program unrelated
   git -C "$tree" checkout --quiet -- .
-  pair unrelated 0 unrelated
+  pair unrelated 0 unrelated "$pairs"
 }
 
 loaded() {
@@ -84,7 +88,7 @@ loaded() {
     (while :; do :; done) &
     load+=("$!")
   done
-  pair loaded 2 same
+  pair loaded 2 same "$pairs_loaded"
   kill "${load[@]}"
   load=()
 }

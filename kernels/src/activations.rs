@@ -111,7 +111,7 @@ impl Activations {
 }
 
 /// The values of a segment as they are quantized. Where the stack began at any sixteenth byte, vectors across two
-/// lines made the time of a call depend on it, by a sixth.
+/// lines would make the time of a call depend on it.
 #[repr(align(64))]
 struct Mapped([f32; MAX_SEGMENT]);
 

@@ -170,7 +170,8 @@ impl Session {
             |place| self.side(block, Side::B, place),
         )?;
         let (Some(a), Some(b)) = (a?, b?) else { return Ok(None) };
-        let setup_seconds = a.setup_seconds + b.setup_seconds;
+        // Each counts from its own start, and who begins second waits for the other.
+        let setup_seconds = a.setup_seconds.max(b.setup_seconds);
         let rows = a.turns.iter().zip(&b.turns).map(|(a, b)| self.row(block, a, b)).collect();
         Ok(Some(Outcome { rows, setup_seconds, seconds: clock.elapsed().as_secs_f64() }))
     }

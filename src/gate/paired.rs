@@ -37,7 +37,7 @@ pub fn findings(a: &Run, b: &Run, metrics: &[String], confidence: f64) -> Result
 
 fn effect([a, b]: [&Run; 2], cell: &str, metric: &str, confidence: f64) -> Result<Effect, String> {
     for (side, run) in [("A", a), ("B", b)] {
-        if let Some(reason) = run.lost(cell) {
+        if let Some(reason) = run.unusable(cell) {
             return Err(format!("in {side}: {reason}"));
         }
     }

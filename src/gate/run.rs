@@ -87,13 +87,6 @@ impl Run {
         self.unusable.get(cell_id).map(CellStatus::to_string)
     }
 
-    /// Why a cell has no times, if it has none. One that is faster than memory has: nothing is said about
-    /// memory where it is compared with itself.
-    pub fn lost(&self, cell_id: &str) -> Option<String> {
-        let lost = self.unusable.get(cell_id).filter(|status| !matches!(status, CellStatus::Refused { .. }));
-        lost.map(CellStatus::to_string)
-    }
-
     /// The run in words, for the readers of a verdict.
     pub fn describe(&self) -> String {
         let commit = self.manifest.environment.get("git_commit").filter(|commit| commit.len() >= 12);

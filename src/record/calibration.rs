@@ -35,7 +35,8 @@ pub struct CalibrationRow {
     pub b_ns: String,
     /// Flags of the evidence, `+`-separated, as in `samples.csv`.
     pub flags: String,
-    /// The evidence of both processes, from the first turn to the last; waiting for a turn is a voluntary switch.
+    /// The evidence of both processes, each from its first turn to its last, added up: waiting for a turn is a
+    /// voluntary switch, and what the host stole counts for both.
     pub voluntary_switches: u64,
     pub involuntary_switches: u64,
     pub migrations: u64,
@@ -51,7 +52,7 @@ impl CalibrationRow {
         Some([plausible(&self.a_ns)?, plausible(&self.b_ns)?])
     }
 
-    /// The text of a column of times, to the nanosecond: less than a hundredth of a percent of a product.
+    /// The text of a column of times, to the nanosecond.
     pub fn joined(times: &[f64]) -> String {
         times.iter().map(|ns| format!("{ns:.0}")).collect::<Vec<_>>().join("+")
     }

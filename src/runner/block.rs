@@ -166,6 +166,7 @@ impl Block<'_> {
             taken.push(Taken { phase, result, bracket: Bracket { before, after } });
             before = after;
         }
+        stage.rest();
         let samples = taken.iter().zip(0..).flat_map(|(taken, repetition)| {
             let place =
                 Sample { block: self.block, session: self.session, order, repetition, ..Sample::of(cell, workload) };

@@ -90,7 +90,7 @@ case " $* " in *" --turns first "*) place=0;; *" --turns second "*) place=1;; *)
 taken=0
 turn() {
   if [ -n "$place" ] && [ $((taken % 2)) -ne "$place" ]; then
-    if [ "$taken" -gt 0 ]; then echo >&0; fi
+    if [ "$taken" -gt 0 ]; then { echo >&0; } 2> /dev/null || :; fi
     read -r line || :
   fi
   taken=$((taken + 1))

@@ -77,8 +77,8 @@ pub enum RunError {
     /// A side of a gate whose program does not run the plan.
     #[error("side {side}, {program}: {cause}")]
     #[diagnostic(help(
-        "a program that is older than an axis or a column of the record cannot run this plan: compare with a later \
-         revision"
+        "a program that is older than an axis, a column of the record or the turns of blocks cannot run this plan: \
+         compare with a later revision"
     ))]
     Side { side: &'static str, program: PathBuf, cause: Box<RunError> },
     /// A run that another plan, program or model made: what was recorded, and what is there now.

@@ -31,8 +31,7 @@ use crate::{
 const OF_PROGRAM: [&str; 8] =
     ["program", "rustc", "target", "profile", "rustflags", "lock_sha256", "git_commit", "git_dirty"];
 
-/// Many short turns of each cell, since the ratio of two has the noise of single repetitions, and the
-/// processes of a pair take seconds to begin.
+/// Many short turns of each cell, since the ratio of two has the noise of single repetitions.
 const BLOCKS: Blocks = Blocks { processes: 2, enough_seconds: 0.2 };
 
 /// A program whose `block` command runs the blocks of a side.

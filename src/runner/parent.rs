@@ -43,11 +43,11 @@ impl<'a> Parent<'a> {
     /// Returns once it is this process's turn, which lasts until the next call.
     ///
     /// # Errors
-    /// The parent is gone.
+    /// The parent is gone, or the socket to the other process fails.
     pub fn wait_turn(&mut self) -> io::Result<()> {
         let Some(turns) = &mut self.turns else { return Ok(()) };
-        turns.pass();
-        while turns.wait() == Waited::Long {
+        turns.pass()?;
+        while turns.wait()? == Waited::Long {
             writeln!(self.to, "{WAITS}")?;
             self.to.flush()?;
         }

@@ -17,7 +17,8 @@ const STEP: usize = 16;
 /// Steps of a page.
 const STEPS: u64 = 4096 / STEP as u64;
 
-/// Moves what is allocated from now on by a random part of a page, for as long as the process lives.
+/// Moves what this thread allocates from now on by a random part of a page, for as long as the process lives; not
+/// allocations so large that the system gives them pages of their own.
 pub fn scatter_heap() {
     let steps = RandomState::new().build_hasher().finish() % STEPS;
     black_box(Vec::<u8>::with_capacity(steps as usize * STEP)).leak();

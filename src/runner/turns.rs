@@ -48,7 +48,7 @@ pub fn in_turns<T: Send>(
     let [one, other] = system::pair()?;
     let [word_of_a, word_of_b] = if first == Side::A { PLACES } else { [PLACES[1], PLACES[0]] };
     let (of_a, of_b) = (Place { word: word_of_a, end: one }, Place { word: word_of_b, end: other });
-    // Who begins also starts first and is followed by this thread, so that what comes of that alternates with it.
+    // Who begins is followed by this thread, the other by one of its own, so that what comes of that alternates.
     Ok(thread::scope(|scope| match first {
         Side::A => {
             let b = scope.spawn(move || b(of_b));
@@ -60,6 +60,11 @@ pub fn in_turns<T: Send>(
             [joined(a), b]
         }
     }))
+}
+
+/// Whether the other end of a socket is gone.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// A panic of the other thread is one of this.
@@ -102,26 +107,39 @@ impl Turns {
     }
 
     /// Ends the turn that this process has, if it has one.
-    pub fn pass(&mut self) {
+    ///
+    /// # Errors
+    /// A socket that fails otherwise than by the end of the other process.
+    pub fn pass(&mut self) -> io::Result<()> {
         // With the second turn of a round the next begins, and this side begins it.
         if self.taken > 0 && !self.begins() && !self.alone {
-            self.alone = system::write_line(&self.end).is_err();
+            match system::write_line(&self.end) {
+                Err(error) if is_end(&error) => self.alone = true,
+                written => written?,
+            }
         }
+        Ok(())
     }
 
     /// Waits for the next turn, which lasts until [`pass`](Self::pass).
-    pub fn wait(&mut self) -> Waited {
-        if !self.begins() && !self.alone {
+    ///
+    /// # Errors
+    /// As [`pass`](Self::pass).
+    pub fn wait(&mut self) -> io::Result<Waited> {
+        while !self.begins() && !self.alone {
             match system::read_line(&self.end) {
-                Ok(true) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Waited::Long;
-                }
-                Ok(false) | Err(_) => self.alone = true,
+                Ok(true) => break,
+                Ok(false) => self.alone = true,
+                Err(error) if is_end(&error) => self.alone = true,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(Waited::Long),
+                    _ => return Err(error),
+                },
             }
         }
         self.taken += 1;
-        Waited::Came
+        Ok(Waited::Came)
     }
 
     /// Whether this side begins the round of its next turn.
@@ -229,8 +247,8 @@ mod tests {
             move |place: Place| {
                 let mut own = Turns::new(place.end, place.word).unwrap();
                 for _ in 0..turns[side as usize] {
-                    own.pass();
-                    assert_eq!(own.wait(), Waited::Came);
+                    own.pass().unwrap();
+                    assert_eq!(own.wait().unwrap(), Waited::Came);
                     taken.lock().unwrap().push(side);
                 }
             }
@@ -260,10 +278,10 @@ mod tests {
         let mut waiting = Turns::new(one, PLACES[1]).unwrap();
         waiting.end.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut running = Turns::new(other, PLACES[0]).unwrap();
-        assert_eq!((running.wait(), waiting.wait()), (Waited::Came, Waited::Long));
-        running.pass();
-        assert_eq!(waiting.wait(), Waited::Came);
+        assert_eq!((running.wait().unwrap(), waiting.wait().unwrap()), (Waited::Came, Waited::Long));
+        running.pass().unwrap();
+        assert_eq!(waiting.wait().unwrap(), Waited::Came);
         drop(waiting);
-        assert_eq!((running.wait(), running.alone), (Waited::Came, true));
+        assert_eq!((running.wait().unwrap(), running.alone), (Waited::Came, true));
     }
 }

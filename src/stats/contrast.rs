@@ -2,7 +2,8 @@
 //!
 //! In each block both ran within the same minute of the same process, so the machine's state
 //! cancels in their ratio. The in-block natural log ratios, one a block, are a sample for
-//! Student's t; its mean and interval are printed as ratios (geometric mean over blocks).
+//! Student's t; its mean and interval are printed as ratios (geometric mean over blocks). Of two programs, whose
+//! processes take turns, the ratios are those of neighbouring turns, and their mean is trimmed.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ pub struct Effect {
     pub interval: Interval,
     /// Two-sided, not adjusted for other contrasts.
     pub p: f64,
-    /// Standard deviation of the log ratios over blocks.
+    /// Standard deviation of the log ratios over blocks; of a trimmed mean its error times √n.
     pub spread: f64,
     /// Smallest true ratio, minus one, that is found with power 0.8 at this spread (0.02 = 2 %).
     pub detectable: f64,

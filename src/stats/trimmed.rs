@@ -6,8 +6,8 @@
 //! Location Based on a Single Sample: Trimming/Winsorization 1", Sankhyā A 25(3), 1963). What is left out is fixed
 //! by number before any value is seen, the same at both ends, and no value is called wrong.
 //!
-//! Between two programs it is the estimate for pairs: most pairs agree within a percent or two, and in some, one
-//! process is slower than the other by ten for as long as it lives. Of a symmetric distribution it estimates the mean.
+//! Between two programs it is the estimate for pairs: most pairs agree closely, and in a few, one process is slower
+//! than the other for as long as it lives. Of a symmetric distribution it estimates the mean.
 
 use super::student::Estimate;
 

@@ -32,6 +32,7 @@ use crate::{
     report::{calibration::Calibration, metric::TOKEN_TIME},
     revision::Checkout,
     runner::{
+        machine,
         pairs::{Pairs, Program},
         progress::Progress,
         session::Ending,
@@ -190,6 +191,8 @@ fn of_programs(args: &Args, programs: [Program; 2], sides: [String; 2]) -> Resul
     let dir = args.out.clone().unwrap_or_else(|| Path::new("results/gate").join(&run_id));
     let progress = Progress::new(2 * u64::from(blocks) * cells as u64);
     note(&format!("{experiment}: {cells} cells in {blocks} pairs of blocks"));
+    // A file that cannot be read is told before anything is measured.
+    let calibration = Calibration::among(Path::new(RESULTS), &machine::environment()).map_err(GateError::Report)?;
     let pairs = Pairs::examine(&dir, &run_id, plan, spec.text, programs, &progress)?;
     let Some(mut runs) = measure(&pairs, &dir, Side::A, &progress)? else { return Ok(Outcome::Interrupted) };
     let first = findings(&runs, &metrics, terms)?;
@@ -204,8 +207,6 @@ fn of_programs(args: &Args, programs: [Program; 2], sides: [String; 2]) -> Resul
     }
     progress.finish();
     let mut notes = vec![format!("samples are in {}", dir.display())];
-    let environment = &runs[0].1.manifest.environment;
-    let calibration = Calibration::among(Path::new(RESULTS), environment).map_err(GateError::Report)?;
     notes.extend(calibration.and_then(|calibration| calibration.sentence()));
     let gate = Gate { source: Source::Paired, experiment, metrics, sides, decision, notes };
     Ok(Outcome::Decided(gate, runs))

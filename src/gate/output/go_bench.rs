@@ -36,7 +36,7 @@ fn write(runs: &[(Side, &Run)], out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "side: {}\n", side.name())?;
         // The null check would count its arm twice.
-        for cell in plan.cells.iter().filter(|cell| cell.null_of.is_none() && run.lost(&cell.id).is_none()) {
+        for cell in plan.cells.iter().filter(|cell| cell.null_of.is_none() && run.unusable(&cell.id).is_none()) {
             let Some(workload) = plan.workloads.iter().find(|workload| workload.name == cell.workload) else {
                 continue;
             };

@@ -56,7 +56,7 @@ impl Calibration {
     /// `calibration/reference*/` of the folder that holds its experiment; of several the last by name.
     ///
     /// # Errors
-    /// A calibration of this class that cannot be read.
+    /// A calibration that cannot be read.
     pub fn beside(run: &Path, environment: &BTreeMap<String, String>) -> Result<Option<Self>, ReportError> {
         results_of(run).map_or(Ok(None), |results| Self::among(&results, environment))
     }

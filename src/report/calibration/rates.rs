@@ -240,7 +240,7 @@ mod tests {
         rows
     }
 
-    /// Ratios of such times have no finite logarithm, and Student's t has no value there.
+    /// Ratios of such times have no finite logarithm, and no estimate has a value there.
     #[test]
     fn times_that_no_machine_takes_are_refused() {
         let mut row = rows(&settings(), injected).swap_remove(0);

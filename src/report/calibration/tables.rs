@@ -102,8 +102,10 @@ pub fn evidence(calibration: &Calibration) -> Grid {
         ]);
     }
     grid.notes = vec![
-        "A row is one arm in one block, flagged by the rules of every run. In the phase of interference another process loads the last CPU \
-         in bursts of 0.1 to 10 ms, with rests of such lengths between them."
+        "A row is one arm in one block; it is flagged where what happened to a side from its first turn to its last, \
+         without the switches of taking turns, is more than one repetition of a run may have. In the phase of \
+         interference another process loads the last CPU in bursts of 0.1 to 10 ms, with rests of such lengths between \
+         them; one thread runs on the first CPU and feels it as a neighbour, all threads share theirs with it."
             .to_owned(),
     ];
     grid.notes.extend(common(calibration));
@@ -190,8 +192,9 @@ pub fn sentence(calibration: &Calibration) -> Option<String> {
         calibration.strata.iter().filter(|stratum| stratum.phase == Phase::Quiet).filter_map(of).collect();
     (!quiet.is_empty()).then(|| {
         format!(
-            "Calibration of gates between programs on this machine class ({}, quiet): {}.",
+            "Calibration of gates between programs on this machine class ({}, quiet, margin {}, one round): {}.",
             settings.run_id,
+            text::percent(settings.margin),
             quiet.join("; ")
         )
     })
