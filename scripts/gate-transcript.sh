@@ -64,12 +64,12 @@ judged() {
 
 # pair NAME EXPECTED PROGRAM PAIRS: compares a program with the base.
 pair() {
-  judged "$1" "$2" --bench-a "$work/base" --bench-b "$work/$3" experiments/gate.toml --blocks "$4" --out "$work/$1"
+  judged "$1" "$2" --bench-a "$work/base" --bench-b "$work/$3" experiments/gate.toml --blocks "$4" --out "$work/runs/$1"
 }
 
 slower() {
   # About a tenth of the time of the fastest kernels.
-  changed kernels/src/gemv.rs '/pub fn gemv(&self, job/,/let variant/ s|^\( *\)let variant.*|&\n\1(0..tiles.len() * weights.cols() / 2).for_each(\|step\| drop(std::hint::black_box(step)));|'
+  changed kernels/src/gemv.rs '/pub fn gemv(&self, job/,/let variant/ s|^\( *\)let variant.*|&\n\1(0..tiles.len() * weights.cols() / 2).for_each(\|step\| _ = std::hint::black_box(step));|'
   program slower
   git -C "$tree" checkout --quiet -- .
   pair slower 1 slower "$pairs"
