@@ -6,7 +6,7 @@
 //! its worker has not begun when the caller is done with its own, because the system runs something
 //! else, is taken over by the caller. Which thread computes a row never changes the row's value.
 //!
-//! The unsafe code of this crate is here: lending a closure on the caller's stack to threads that
+//! Unsafe code of this crate is here: lending a closure on the caller's stack to threads that
 //! outlive it, and cutting one slice into disjoint mutable parts.
 #![allow(unsafe_code)]
 

@@ -1,16 +1,18 @@
 //! The decoder against references that other implementations computed, and against bad input.
 
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::tensor::{Dtype, TensorView};
 use septet::arm::{ActivationUse, Epilogue, Regions};
 use septet::mixed::{GRANULARITY, MixedFormats, SensitivityTable};
+use septet::model::checkpoint::FileBytes;
+use septet::model::checkpoint::hugging_face::Shards;
 use septet::model::perplexity::{TEXT, evaluate, token_stream};
 use septet::model::shape::{self, PRESETS, Preset, ShapeModel};
 use septet::model::{
-    Checkpoint, Decoder, Error, Execution, KernelChoice, LinearSet, ModelParts, Place, Sampler, Storage, builtin,
+    Checkpoint, Decoder, Error, Execution, KernelChoice, Linear, LinearSet, ModelParts, Place, Sampler, Storage,
+    builtin,
 };
 use septet::pool::ThreadPool;
 use septet_kernels::{Format, Granularity, Isa, Layout, Level, Prefetch, Shape, Unpack, Unroll, registry};
@@ -21,7 +23,7 @@ fn execution(threads: usize) -> Execution {
 }
 
 fn decoder(model: &Checkpoint, threads: usize) -> Decoder {
-    let sets = vec![model.linears.clone()];
+    let sets = vec![model.linears().expect("finite")];
     let positions = model.parts.config.context;
     Decoder::new(Arc::clone(&model.parts), sets, execution(threads), positions).expect("consistent")
 }
@@ -36,6 +38,12 @@ fn greedy(decoder: &mut Decoder, prompt: &[u32], n: usize) -> Vec<u32> {
         tokens.push(token);
     }
     tokens
+}
+
+fn embedding(parts: &ModelParts, token: u32) -> Vec<f32> {
+    let mut row = vec![0.0; parts.config.hidden];
+    parts.embedding.read(token, &mut row).expect("finite");
+    row
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -94,24 +102,44 @@ fn stories260k_agrees_with_its_reference() {
         return;
     };
     let reference: Value = serde_json::from_slice(&json).expect("JSON");
-    let model = Checkpoint::load(&folder.join("stories260K-hf")).expect("loads");
-    let text = reference["prompt"].as_str().expect("text");
-    let tokens = model.tokenizer.encode_prompt(text).expect("encodes");
-    assert_eq!(tokens, ids(&reference["prompt_ids"]));
+    for (name, kind) in [("stories260K-hf", "hf"), ("stories260K-f32.gguf", "gguf")] {
+        let model = Checkpoint::open(&folder.join(name)).expect("opens");
+        let text = reference["prompt"].as_str().expect("text");
+        let tokens = model.tokenizer.encode_prompt(text).expect("encodes");
+        assert_eq!(tokens, ids(&reference["prompt_ids"]), "{name}");
 
-    let mut decoder = decoder(&model, 1);
-    let pairs: Vec<(u32, f64)> = serde_json::from_value(reference["hf_logits_top20"].clone()).expect("pairs");
-    assert_top20(decoder.prefill(&tokens).expect("finite"), pairs.into_iter());
+        let mut decoder = decoder(&model, 1);
+        let pairs = reference[format!("{kind}_logits_top20")].clone();
+        let pairs: Vec<(u32, f64)> = serde_json::from_value(pairs).expect("pairs");
+        assert_top20(decoder.prefill(&tokens).expect("finite"), pairs.into_iter());
 
-    let expected = ids(&reference["hf_greedy_ids"]);
-    let continuation = greedy(&mut decoder, &tokens, expected.len());
-    assert_eq!(continuation, expected);
-    let mut stream = model.tokenizer.stream(&tokens).expect("decodes");
-    let mut text = text.to_owned();
-    for token in continuation {
-        text += &stream.push(token).expect("decodes");
+        let expected = ids(&reference[format!("{kind}_greedy_ids")]);
+        let continuation = greedy(&mut decoder, &tokens, expected.len());
+        assert_eq!(continuation, expected, "{name}");
+        let mut stream = model.tokenizer.stream(&tokens).expect("decodes");
+        let mut text = text.to_owned();
+        for token in continuation {
+            text += &stream.push(token).expect("decodes");
+        }
+        assert_eq!(text, reference["full_text"].as_str().expect("text"), "{name}");
     }
-    assert_eq!(text, reference["full_text"].as_str().expect("text"));
+}
+
+/// The two tokenizers of one model: of a folder, and of a GGUF file with scores in place of merges.
+#[test]
+fn stories260k_has_one_tokenizer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/models/stories260K");
+    if !folder.is_dir() {
+        eprintln!("skipped: ../shared/models/stories260K not found");
+        return;
+    }
+    let open = |name| Checkpoint::open(&folder.join(name)).expect("opens").tokenizer;
+    let (folder, file) = (open("stories260K-hf"), open("stories260K-f32.gguf"));
+    for text in TEXT.split("<|endoftext|>").take(200).chain(["", " ", "naïve 😀 — 日本\t\n", "  two  spaces"]) {
+        let tokens = folder.encode_prompt(text).expect("encodes");
+        assert_eq!(file.encode_prompt(text).expect("encodes"), tokens, "{text:?}");
+        assert_eq!(file.decode(&tokens).expect("decodes"), folder.decode(&tokens).expect("decodes"));
+    }
 }
 
 #[test]
@@ -263,7 +291,7 @@ fn batches_of_a_prompt_give_the_bits_of_its_tokens() {
     let prompt: Vec<u32> = (0..51).map(|i| (i * 397 + 5) % 2048).collect();
     for isa in isas() {
         for &format in Format::ALL {
-            let set = model.linears.stored(rows16(|_| format)).expect("quantizes");
+            let set = model.stored(rows16(|_| format)).expect("quantizes");
             assert_batches_are_tokens(&model.parts, &set, isa, &prompt);
         }
     }
@@ -278,15 +306,15 @@ fn batches_of_a_shape_give_the_bits_of_its_tokens() {
         assert_batches_are_tokens(&parts, &model.sets[0], isa, &prompt);
     }
     // Every token of the prompt is a vector of its own, and the first is that of a shape without one.
-    let row = |token| parts.embedding.row(token);
-    assert!(row(0) == model.parts.embedding.row(0) && (1..51).all(|token| row(token) != row(token - 1)));
+    let row = |token| embedding(&parts, token);
+    assert!(row(0) == embedding(&model.parts, 0) && (1..51).all(|token| row(token) != row(token - 1)));
 }
 
 /// As much as a whole context in batches of the size that arms use.
 #[test]
 fn a_long_prompt_spans_several_batches() {
     let model = builtin::load().expect("built-in model");
-    let set = model.linears.stored(rows16(|_| Format::W3p5)).expect("quantizes");
+    let set = model.stored(rows16(|_| Format::W3p5)).expect("quantizes");
     let prompt: Vec<u32> = (0..400).map(|i| (i * 31 + 7) % 2048).collect();
     let decoder = |execution| {
         Decoder::new(Arc::clone(&model.parts), vec![set.clone()], execution, usize::MAX).expect("consistent")
@@ -314,9 +342,9 @@ fn prompts_are_read_token_by_token_where_a_layer_has_no_kernel_for_batches() {
         Place::Layer(1, septet::model::Role::V) => Storage::F32,
         _ => Storage::Quantized { format: Format::W4, layout, granularity: Granularity::Group128 },
     };
-    let dense = model.linears.stored(|place| quantized(Layout::Dense, place)).expect("quantizes");
-    let mixed = model.linears.stored(|place| quantized(Layout::Rows16, place)).expect("quantizes");
-    for set in [&model.linears, &dense, &mixed] {
+    let dense = model.stored(|place| quantized(Layout::Dense, place)).expect("quantizes");
+    let mixed = model.stored(|place| quantized(Layout::Rows16, place)).expect("quantizes");
+    for set in [&model.linears().expect("finite"), &dense, &mixed] {
         let bits = |prompt_batch| {
             let execution = Execution { prompt_batch, ..vector_execution(2) };
             let mut decoder =
@@ -361,7 +389,7 @@ fn quantization_costs_what_its_bits_suggest() {
         .into_iter()
         .map(|format| {
             let storage = Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
-            let set = model.linears.stored(|_| storage).expect("quantizes");
+            let set = model.stored(|_| storage).expect("quantizes");
             Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
         })
         .collect();
@@ -384,7 +412,7 @@ fn mixed_formats_spend_their_bits_where_they_count() {
     let candidate = |format: &dyn Fn(Place) -> Format| {
         let storage =
             |place| Storage::Quantized { format: format(place), layout: Layout::Dense, granularity: GRANULARITY };
-        let set = model.linears.stored(storage).expect("quantizes");
+        let set = model.stored(storage).expect("quantizes");
         Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
     };
     let mut candidates =
@@ -400,18 +428,18 @@ fn kernels_that_do_not_exist_are_named() {
     let model = builtin::load().expect("built-in model");
     let storage =
         Storage::Quantized { format: Format::W4, layout: Layout::BytePerPair, granularity: Granularity::Group128 };
-    let message = model.linears.stored(|_| storage).expect_err("not offered").to_string();
+    let message = model.stored(|_| storage).expect_err("not offered").to_string();
     assert!(message.contains("Q of layer 0") && message.contains("byte_per_pair"), "{message}");
 
     let storage = Storage::Quantized { format: Format::W4, layout: Layout::Dense, granularity: Granularity::Group128 };
-    let set = model.linears.stored(|_| storage).expect("quantizes");
+    let set = model.stored(|_| storage).expect("quantizes");
     let kernel = KernelChoice { unpack: Unpack::Branch, unroll: Unroll::U1, isa: Isa::Avx2 };
     let execution = Execution { kernel, ..execution(1) };
     let Err(error) = Decoder::new(model.parts, vec![set], execution, 8) else { panic!("found a kernel") };
     assert!(error.to_string().contains("gemv/w4/dense/branch/u1/avx2"), "{error}");
 
     let model = builtin::load().expect("built-in model");
-    let set = model.linears.stored(|_| storage).expect("quantizes");
+    let set = model.stored(|_| storage).expect("quantizes");
     let kernel = KernelChoice { unpack: Unpack::BitParallel, unroll: Unroll::U4, isa: Isa::Scalar };
     let execution = Execution { kernel, shape: Shape::CompileTime, ..self::execution(1) };
     let Err(error) = Decoder::new(model.parts, vec![set], execution, 8) else { panic!("found a kernel") };
@@ -461,7 +489,7 @@ fn inputs_that_do_not_fit_are_errors() {
     decoder.reset();
     assert!(decoder.forward(1).is_ok());
 
-    let set = model.linears.stored(rows16(|_| Format::W4)).expect("quantizes");
+    let set = model.stored(rows16(|_| Format::W4)).expect("quantizes");
     let mut batches = Decoder::new(model.parts, vec![set], vector_execution(1), 16).expect("consistent");
     assert!(matches!(batches.prefill(&[1, 2, 2048]), Err(Error::Token { token: 2048, vocab: 2048 })));
     assert!(matches!(batches.prefill(&[1; 16]), Err(Error::PromptTooLong { context: 16, .. })));
@@ -510,9 +538,13 @@ impl Files {
 
     /// The message with which the model is refused; it must name `file`.
     fn refusal(&self, weights: Vec<u8>, file: &str) -> String {
-        let shards = [(PathBuf::from("m/model.safetensors"), Cow::Owned(weights))];
-        let config = self.config.to_string();
-        match Checkpoint::from_files(Path::new("m"), config.as_bytes(), &self.tokenizer, &shards) {
+        let in_memory = |name: &str, bytes| FileBytes::owned(Path::new("m").join(name), bytes);
+        let config = in_memory("config.json", self.config.to_string().into_bytes());
+        let tokenizer = in_memory("tokenizer.json", self.tokenizer.clone());
+        let model = Shards::new(Path::new("m"), vec![in_memory("model.safetensors", weights)])
+            .and_then(|shards| Checkpoint::from_files(&config, &tokenizer, None, shards))
+            .and_then(|model| model.linears());
+        match model {
             Ok(_) => panic!("a spoiled model was accepted"),
             Err(error) => {
                 let message = error.to_string();
@@ -580,7 +612,7 @@ fn spoiled_configurations_are_refused_by_key() {
 #[test]
 fn folders_without_the_files_are_refused() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let message = |folder: &Path| match Checkpoint::load(folder) {
+    let message = |folder: &Path| match Checkpoint::open(folder) {
         Ok(_) => panic!("loaded a model out of nothing"),
         Err(error) => error.to_string(),
     };
@@ -613,6 +645,13 @@ fn shards_with_an_index_load_like_one_file() {
     write("model.safetensors.index.json", serde_json::json!({ "weight_map": map }).to_string().as_bytes());
     write("config.json", files.config.to_string().as_bytes());
     write("tokenizer.json", &files.tokenizer);
-    let model = Checkpoint::load(folder.path()).expect("loads");
-    assert_eq!(model.parts.embedding, builtin::load().expect("loads").parts.embedding);
+    let (model, whole) = (Checkpoint::open(folder.path()).expect("loads"), builtin::load().expect("loads"));
+    assert!((0..2048).all(|token| embedding(&model.parts, token) == embedding(&whole.parts, token)));
+    let weights = |model: &Checkpoint| -> Vec<Vec<f32>> {
+        let set = model.linears().expect("finite");
+        set.iter()
+            .map(|linear| if let Linear::F32(matrix) = linear { matrix.values.clone() } else { Vec::new() })
+            .collect()
+    };
+    assert!(weights(&model) == weights(&whole));
 }

@@ -125,6 +125,28 @@ impl QuantizedMatrix {
         Ok(matrix)
     }
 
+    /// The matrix of the rows of `parts`, one below the other. A matrix that is quantized a part at a time is
+    /// the same as if it had been quantized whole, if each part but the last has whole tiles of 64 rows.
+    ///
+    /// # Errors
+    /// No parts.
+    ///
+    /// # Panics
+    /// When parts differ in columns, format or granularity, or another than the last has rows that are no
+    /// whole tiles.
+    pub fn stacked(parts: Vec<Self>) -> Result<Self, QuantizeError> {
+        let mut parts = parts.into_iter();
+        let mut matrix = parts.next().ok_or(QuantizeError::Empty { rows: 0, cols: 0 })?;
+        for part in parts {
+            let same = (matrix.format, matrix.granularity, matrix.cols) == (part.format, part.granularity, part.cols);
+            assert!(same && matrix.rows.is_multiple_of(TILE_ROWS), "parts of one matrix, in whole tiles");
+            matrix.rows += part.rows;
+            matrix.codes.extend(part.codes);
+            matrix.scales.extend(part.scales);
+        }
+        Ok(matrix)
+    }
+
     /// The real matrix that the codes stand for, row-major `rows × cols`.
     pub fn dequantize(&self) -> Vec<f32> {
         let fields = self.format.fields();
@@ -320,6 +342,21 @@ mod tests {
                 assert_eq!(again.dequantize(), exact.dequantize(), "{format} {granularity}");
             }
         }
+    }
+
+    #[test]
+    fn a_matrix_quantized_in_parts_is_the_same() {
+        let mut random = SplitMix64::new(13);
+        let (rows, cols) = (150, 172);
+        let weights: Vec<f32> = (0..rows * cols).map(|_| random.normal_f32()).collect();
+        for &granularity in Granularity::ALL {
+            let quantize = |weights: &[f32]| {
+                QuantizedMatrix::quantize(weights, weights.len() / cols, cols, Format::W3p5, granularity).unwrap()
+            };
+            let parts = weights.chunks(TILE_ROWS * cols).map(quantize).collect();
+            assert_eq!(QuantizedMatrix::stacked(parts).unwrap(), quantize(&weights), "{granularity}");
+        }
+        assert!(matches!(QuantizedMatrix::stacked(Vec::new()), Err(QuantizeError::Empty { .. })));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{Exit, output::note};
 use crate::mixed::{MixedError, MixedFormats};
-use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Storage, builtin};
+use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Storage};
 use crate::pool::ThreadPool;
 
 /// Weights that are worth a thread: a product of fewer is over before a sleeping thread wakes up.
@@ -26,8 +26,8 @@ const BYTES_PER_THREAD: usize = 4 << 20;
 pub struct Args {
     /// The text to continue.
     prompt: String,
-    /// A Hugging Face folder: config.json, tokenizer.json, *.safetensors [default: the built-in model].
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Weights of the linear layers: f32, w4, w3p5, w3 or mixed.
     #[arg(long, default_value = "w3p5")]
@@ -70,11 +70,11 @@ impl WeightFormat {
             granularity: Granularity::Group128,
         };
         Ok(match self {
-            Self::F32 => model.linears.clone(),
-            Self::Quantized(format) => model.linears.stored(|_| quantized(format))?,
+            Self::F32 => model.linears()?,
+            Self::Quantized(format) => model.stored(|_| quantized(format))?,
             Self::Mixed => {
                 let formats = MixedFormats::for_model(&model.parts.config)?;
-                model.linears.stored(|place| quantized(formats.format(place)))?
+                model.stored(|place| quantized(formats.format(place)))?
             }
         })
     }
@@ -144,10 +144,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 impl Args {
     fn continue_text(&self, out: &mut impl Write) -> Result<(), GenerateError> {
         let mut sampler = self.sampler()?;
-        let model = match &self.model {
-            Some(folder) => Checkpoint::load(folder)?,
-            None => builtin::load()?,
-        };
+        let model = Checkpoint::of(self.model.as_deref())?;
         let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
         let linears = self.format.linears(&model)?;
         let threads = self.threads(linears.stored_bytes());

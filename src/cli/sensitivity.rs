@@ -22,17 +22,16 @@ use crate::{
     digest::sha256,
     mixed::{SensitivityTable, measure},
     model::{
-        Checkpoint, builtin,
+        Checkpoint,
         perplexity::{TEXT, token_stream},
-        weights,
     },
 };
 
 /// Measure how far a model moves when a single linear layer is quantized
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A Hugging Face folder: config.json, tokenizer.json, *.safetensors [default: the built-in model]
-    #[arg(long, value_name = "FOLDER")]
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model]
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Next-token predictions of the evaluation text that each divergence is the mean of
     #[arg(long, value_name = "N", default_value = "2048")]
@@ -65,7 +64,8 @@ enum SensitivityError {
 
 /// Measures the table and writes it.
 pub fn run(args: &Args) -> Result<Exit> {
-    let (model, model_sha256) = load(args.model.as_deref())?;
+    let model = Checkpoint::of(args.model.as_deref()).into_diagnostic()?;
+    let model_sha256 = model.sha256();
     if let Some(file) = &args.output {
         check_replaceable(file, &model_sha256)?;
     }
@@ -77,15 +77,6 @@ pub fn run(args: &Args) -> Result<Exit> {
         }
     }
     Ok(Exit::Pass)
-}
-
-/// The model and the hash of its weights.
-fn load(folder: Option<&Path>) -> Result<(Checkpoint, String)> {
-    let Some(folder) = folder else {
-        return Ok((builtin::load().into_diagnostic()?, builtin::sha256()));
-    };
-    let shards = weights::read_shards(folder).into_diagnostic()?;
-    Ok((Checkpoint::load(folder).into_diagnostic()?, weights::sha256(&shards)))
 }
 
 /// Refuses an output file that could not be written after minutes of work, or that is something
@@ -133,6 +124,8 @@ fn table(args: &Args, model: &Checkpoint, model_sha256: String) -> Result<Sensit
 mod tests {
     use clap::Parser;
 
+    use crate::model::builtin;
+
     use super::*;
 
     #[derive(Parser)]
@@ -148,8 +141,8 @@ mod tests {
     #[test]
     fn threads_do_not_change_a_byte() {
         let json = |line: &[&str]| {
-            let (model, sha256) = load(None).expect("built-in model");
-            table(&args(line), &model, sha256).expect("measured").to_json()
+            let model = builtin::load().expect("built-in model");
+            table(&args(line), &model, model.sha256()).expect("measured").to_json()
         };
         let one = json(&["--predictions", "3", "--threads", "1"]);
         assert_eq!(json(&["--predictions", "3", "--threads", "3"]), one);
@@ -161,8 +154,8 @@ mod tests {
     #[test]
     fn a_model_folder_is_the_same_model() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
-        assert_eq!(load(Some(&folder)).expect("loads").1, builtin::sha256());
-        assert!(load(Some(Path::new("/nowhere"))).is_err());
+        assert_eq!(Checkpoint::open(&folder).expect("loads").sha256(), builtin::sha256());
+        assert!(Checkpoint::open(Path::new("/nowhere")).is_err());
     }
 
     #[test]
@@ -186,8 +179,8 @@ mod tests {
 
     #[test]
     fn more_predictions_than_the_text_has_are_refused() {
-        let (model, sha256) = load(None).expect("built-in model");
-        let error = table(&args(&["--predictions", "10000000"]), &model, sha256).expect_err("too many");
+        let model = builtin::load().expect("built-in model");
+        let error = table(&args(&["--predictions", "10000000"]), &model, model.sha256()).expect_err("too many");
         assert!(error.to_string().contains("10000000"), "{error}");
         assert!(Cli::try_parse_from(["bench", "--predictions", "0"]).is_err());
     }

@@ -23,7 +23,7 @@ use crate::{
 /// # Errors
 /// As [`Reference::new`].
 pub fn reference<'a>(model: &Checkpoint, stream: &'a [u32]) -> Result<Reference<'a>, Error> {
-    Reference::new(&mut decoder(model, model.linears.clone())?, stream)
+    Reference::new(&mut decoder(model, model.linears()?)?, stream)
 }
 
 /// The divergences of every linear layer of `model` from `reference`, in the order of the forward
@@ -33,8 +33,9 @@ pub fn reference<'a>(model: &Checkpoint, stream: &'a [u32]) -> Result<Reference<
 /// # Errors
 /// For weights that cannot be quantized, and logits that are not finite.
 pub fn measure(model: &Checkpoint, reference: &Reference, done: impl Fn() + Sync) -> Result<Vec<Tensor>, Error> {
+    let baseline = model.linears()?;
     let kld = |place, format| {
-        let linears = model.linears.stored(|other| if other == place { quantized(format) } else { Storage::F32 })?;
+        let linears = baseline.stored(|other| if other == place { quantized(format) } else { Storage::F32 })?;
         let quality = reference.compare(&mut decoder(model, linears)?)?;
         done();
         Ok(quality.mean_kld)

@@ -159,7 +159,7 @@ mod tests {
 
         let formats = MixedFormats::for_model(config).expect("fits");
         assert_eq!(MixedFormats::for_model(config).expect("fits"), formats);
-        let set = model.linears.stored(|place| dense(&formats, place)).expect("quantizes");
+        let set = model.stored(|place| dense(&formats, place)).expect("quantizes");
         assert_eq!(set.stored_bytes(), formats.bytes);
         assert!(formats.bits_per_weight() <= MIXED_BITS_PER_WEIGHT && formats.bits_per_weight() > 3.3);
     }

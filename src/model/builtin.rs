@@ -1,10 +1,11 @@
 //! The trained model that is compiled into the binary: `models/tiny`, described by its
 //! `MODEL_CARD.md`. It serves tests, the default experiment and the first `bench generate`.
 
-use std::borrow::Cow;
 use std::path::Path;
 
-use super::{Checkpoint, Error};
+use super::checkpoint::hugging_face::Shards;
+use super::checkpoint::{Checkpoint, FileBytes};
+use super::error::Error;
 use crate::digest;
 
 /// Name of the model in messages, specs and results.
@@ -18,11 +19,12 @@ const WEIGHTS: &[u8] = include_bytes!("../../models/tiny/model.safetensors");
 ///
 /// # Errors
 ///
-/// None with the files of the repository; the same as [`Checkpoint::load`] if they were changed.
+/// None with the files of the repository; the same as [`Checkpoint::open`] if they were changed.
 pub fn load() -> Result<Checkpoint, Error> {
     let folder = Path::new("models/tiny");
-    let weights = [(folder.join("model.safetensors"), Cow::Borrowed(WEIGHTS))];
-    Checkpoint::from_files(folder, CONFIG, TOKENIZER, &weights)
+    let file = |name: &str, bytes| FileBytes::constant(folder.join(name), bytes);
+    let shards = Shards::new(folder, vec![file("model.safetensors", WEIGHTS)])?;
+    Checkpoint::from_files(&file("config.json", CONFIG), &file("tokenizer.json", TOKENIZER), None, shards)
 }
 
 /// SHA-256 of the model's weights as stored.

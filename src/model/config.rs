@@ -1,4 +1,5 @@
-//! `config.json` of a Hugging Face checkpoint, read and checked.
+//! What a model's files say of its dimensions, read and checked: `config.json` of a Hugging Face
+//! checkpoint, or keys of another file that mean the same.
 
 use std::path::Path;
 
@@ -6,9 +7,21 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::Error;
+use super::rope::Rope;
 
-/// The one architecture that the decoder implements.
-const ARCHITECTURE: &str = "LlamaForCausalLM";
+/// An architecture that the decoder implements.
+struct Architecture {
+    /// As `config.json` calls it.
+    name: &'static str,
+    /// Products of q, k and v have a bias.
+    qkv_bias: bool,
+}
+
+const ARCHITECTURES: [Architecture; 3] = [
+    Architecture { name: "LlamaForCausalLM", qkv_bias: false },
+    Architecture { name: "MistralForCausalLM", qkv_bias: false },
+    Architecture { name: "Qwen2ForCausalLM", qkv_bias: true },
+];
 
 /// Dimensions and constants of a decoder, all checked: no dimension is zero, head_dim is even and
 /// query heads are a multiple of key/value heads.
@@ -26,12 +39,14 @@ pub struct Config {
     pub head_dim: usize,
     /// Rows of the embedding and of the head.
     pub vocab: usize,
-    /// Positions that the model was made for.
+    /// Positions that the model was made for. Where a model attends to a sliding window only, it is that
+    /// window: up to there, attention to all positions is the same.
     pub context: usize,
     /// Added to the mean square in RMSNorm.
     pub norm_eps: f32,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
+    pub rope: Rope,
+    /// Products of q, k and v have a bias.
+    pub qkv_bias: bool,
     /// The head uses the embedding matrix.
     pub tied_head: bool,
     /// Token that begins a text.
@@ -48,10 +63,13 @@ enum OneOrMany {
     Many(Vec<u32>),
 }
 
-/// A JSON object and the file it came from, for errors.
-struct Keys<'a> {
-    file: &'a Path,
-    object: Map<String, Value>,
+/// The keys of `config.json`, wherever they came from.
+pub(super) struct Keys<'a> {
+    /// For errors, as is all but the object.
+    pub file: &'a Path,
+    pub object: Map<String, Value>,
+    /// What the file calls a key.
+    pub spelling: &'a dyn Fn(&str) -> String,
 }
 
 impl Config {
@@ -65,39 +83,42 @@ impl Config {
         self.kv_heads * self.head_dim
     }
 
-    /// Reads the text of `file`, whose path serves messages only.
+    /// Reads the text of `file`, a `config.json`, whose path serves messages only.
     ///
     /// # Errors
     ///
-    /// For anything but a `LlamaForCausalLM` without biases and without RoPE scaling, and for
-    /// dimensions that do not fit together.
+    /// For an architecture or a feature that the decoder does not implement, and for dimensions that do
+    /// not fit together.
     pub fn parse(json: &[u8], file: &Path) -> Result<Self, Error> {
         let object = serde_json::from_slice(json).map_err(|cause| Error::Json { file: file.to_owned(), cause })?;
-        let keys = Keys { file, object };
-        keys.check_architecture()?;
+        Self::of(&Keys { file, object, spelling: &str::to_owned })
+    }
+
+    /// What the keys say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub(super) fn of(keys: &Keys) -> Result<Self, Error> {
+        let architecture = keys.architecture()?;
+        keys.check_features()?;
 
         let hidden = keys.dimension("hidden_size")?;
         let heads = keys.dimension("num_attention_heads")?;
-        let kv_heads = match keys.present("num_key_value_heads") {
-            Some(_) => keys.dimension("num_key_value_heads")?,
-            None => heads,
-        };
-        let head_dim = match keys.present("head_dim") {
-            Some(_) => keys.dimension("head_dim")?,
-            None => hidden / heads,
-        };
+        let kv_heads = keys.dimension_or("num_key_value_heads", heads)?;
+        let head_dim = keys.dimension_or("head_dim", hidden / heads)?;
         if !heads.is_multiple_of(kv_heads) {
-            return Err(keys.unsupported(
-                "num_key_value_heads",
-                kv_heads,
-                format!("a divisor of num_attention_heads = {heads}"),
-            ));
+            let valid = format!("a divisor of {} = {heads}", (keys.spelling)("num_attention_heads"));
+            return Err(keys.unsupported("num_key_value_heads", kv_heads, valid));
         }
         if head_dim == 0 || !head_dim.is_multiple_of(2) {
             return Err(keys.unsupported("head_dim", head_dim, "an even number".to_owned()));
         }
         let vocab = keys.dimension("vocab_size")?;
-        let token_id = format!("a token id below vocab_size = {vocab}");
+        let token_id = format!("a token id below {} = {vocab}", (keys.spelling)("vocab_size"));
+        let positions = keys.dimension("max_position_embeddings")?;
+        let slides = keys.optional("use_sliding_window", "true or false")?.unwrap_or(true);
+        let window = if slides { keys.dimension_or("sliding_window", positions)? } else { positions };
         let config = Self {
             hidden,
             ffn: keys.dimension("intermediate_size")?,
@@ -106,9 +127,10 @@ impl Config {
             kv_heads,
             head_dim,
             vocab,
-            context: keys.dimension("max_position_embeddings")?,
+            context: positions.min(window),
             norm_eps: keys.positive("rms_norm_eps")? as f32,
-            rope_theta: keys.rope_theta()?,
+            rope: Rope::of(keys)?,
+            qkv_bias: architecture.qkv_bias,
             tied_head: keys.optional("tie_word_embeddings", "true or false")?.unwrap_or(false),
             bos: keys.optional("bos_token_id", &token_id)?,
             eos: match keys.optional("eos_token_id", &format!("{token_id}, or a list of such ids"))? {
@@ -127,17 +149,21 @@ impl Config {
 }
 
 impl Keys<'_> {
+    /// The architecture, which must be one that the decoder implements.
+    fn architecture(&self) -> Result<&'static Architecture, Error> {
+        let valid = ARCHITECTURES.map(|known| format!("[\"{}\"]", known.name)).join(", ");
+        let names: Vec<String> = self.required("architectures", &valid)?;
+        let known = ARCHITECTURES.iter().find(|known| names == [known.name]);
+        known.ok_or_else(|| self.unsupported("architectures", format!("{names:?}"), valid))
+    }
+
     /// Refuses what the decoder would silently compute wrong.
-    fn check_architecture(&self) -> Result<(), Error> {
-        let valid = format!("[\"{ARCHITECTURE}\"]");
-        let architectures: Vec<String> = self.required("architectures", &valid)?;
-        if architectures != [ARCHITECTURE] {
-            return Err(self.unsupported("architectures", format!("{architectures:?}"), valid));
-        }
+    fn check_features(&self) -> Result<(), Error> {
         for (key, valid) in [
             ("hidden_act", Value::from("silu")),
             ("attention_bias", Value::from(false)),
             ("mlp_bias", Value::from(false)),
+            ("partial_rotary_factor", Value::from(1.0)),
         ] {
             if let Some(found) = self.present(key)
                 && *found != valid
@@ -145,55 +171,31 @@ impl Keys<'_> {
                 return Err(self.unsupported(key, found, valid.to_string()));
             }
         }
-        for key in ["rope_scaling", "quantization_config"] {
-            if let Some(found) = self.present(key) {
-                return Err(self.unsupported(key, found, "null, or no such key".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    /// `rope_theta`, also where newer files keep it: in `rope_parameters`.
-    fn rope_theta(&self) -> Result<f64, Error> {
-        let Some(parameters) = self.present("rope_parameters") else {
-            return match self.present("rope_theta") {
-                Some(_) => self.positive("rope_theta"),
-                None => Ok(10_000.0),
-            };
-        };
-        let is_default = parameters.get("rope_type").is_none_or(|kind| kind == "default");
-        match parameters.get("rope_theta").and_then(Value::as_f64) {
-            Some(theta) if is_default && theta > 0.0 => Ok(theta),
-            _ => Err(self.unsupported(
-                "rope_parameters",
-                parameters,
-                "rope_type \"default\" with a positive rope_theta".to_owned(),
-            )),
+        match self.present("quantization_config") {
+            Some(found) => Err(self.unsupported("quantization_config", found, "null, or no such key".to_owned())),
+            None => Ok(()),
         }
     }
 
     /// The value of a key that is there and not null.
-    fn present(&self, key: &str) -> Option<&Value> {
+    pub(super) fn present(&self, key: &str) -> Option<&Value> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
     /// A value that may be left out; `valid` says what it may be.
-    fn optional<T: serde::de::DeserializeOwned>(&self, key: &'static str, valid: &str) -> Result<Option<T>, Error> {
+    fn optional<T: serde::de::DeserializeOwned>(&self, key: &str, valid: &str) -> Result<Option<T>, Error> {
         self.present(key)
             .map(|value| T::deserialize(value).map_err(|_| self.unsupported(key, value, valid.to_owned())))
             .transpose()
     }
 
-    fn required<T: serde::de::DeserializeOwned>(&self, key: &'static str, valid: &str) -> Result<T, Error> {
-        self.optional(key, valid)?.ok_or_else(|| Error::MissingKey {
-            file: self.file.to_owned(),
-            key,
-            architecture: ARCHITECTURE,
-        })
+    fn required<T: serde::de::DeserializeOwned>(&self, key: &str, valid: &str) -> Result<T, Error> {
+        let missing = || Error::MissingKey { file: self.file.to_owned(), key: (self.spelling)(key) };
+        self.optional(key, valid)?.ok_or_else(missing)
     }
 
     /// A size: at least 1, and small enough that products of sizes can not overflow.
-    fn dimension(&self, key: &'static str) -> Result<usize, Error> {
+    fn dimension(&self, key: &str) -> Result<usize, Error> {
         let valid = "an integer from 1 to 2^24";
         match self.required::<f64>(key, valid)? {
             value if (1.0..=16_777_216.0).contains(&value) && value.fract() == 0.0 => Ok(value as usize),
@@ -201,7 +203,12 @@ impl Keys<'_> {
         }
     }
 
-    fn positive(&self, key: &'static str) -> Result<f64, Error> {
+    /// A size that may be left out.
+    fn dimension_or(&self, key: &str, default: usize) -> Result<usize, Error> {
+        self.present(key).map_or(Ok(default), |_| self.dimension(key))
+    }
+
+    pub(super) fn positive(&self, key: &str) -> Result<f64, Error> {
         let valid = "a positive number";
         match self.required::<f64>(key, valid)? {
             value if value > 0.0 && value.is_finite() => Ok(value),
@@ -209,8 +216,9 @@ impl Keys<'_> {
         }
     }
 
-    fn unsupported(&self, key: &'static str, found: impl ToString, valid: String) -> Error {
-        Error::Config { file: self.file.to_owned(), key, found: found.to_string(), valid }
+    pub(super) fn unsupported(&self, key: &str, found: impl ToString, valid: String) -> Error {
+        let (file, key) = (self.file.to_owned(), (self.spelling)(key));
+        Error::Config { file, key, found: found.to_string(), valid }
     }
 }
 
@@ -242,16 +250,28 @@ mod tests {
     }
 
     #[test]
-    fn newer_files_keep_theta_in_rope_parameters() {
-        let value = serde_json::json!({"rope_type": "default", "rope_theta": 5e5});
-        let config = parse_with("rope_parameters", value).expect("valid");
-        assert_eq!(config.rope_theta, 5e5);
+    fn architectures_of_the_same_shape_are_read() {
+        let config = parse_with("architectures", serde_json::json!(["MistralForCausalLM"])).expect("valid");
+        assert!(!config.qkv_bias);
+        let config = parse_with("architectures", serde_json::json!(["Qwen2ForCausalLM"])).expect("valid");
+        assert!(config.qkv_bias);
+    }
+
+    #[test]
+    fn a_sliding_window_is_the_context_where_it_slides() {
+        assert_eq!(parse_with("sliding_window", Value::from(128)).expect("valid").context, 128);
+        assert_eq!(parse_with("sliding_window", Value::from(4096)).expect("valid").context, 512);
+        let mut json: Value =
+            serde_json::from_slice(include_bytes!("../../models/tiny/config.json")).expect("valid JSON");
+        (json["sliding_window"], json["use_sliding_window"]) = (Value::from(128), Value::from(false));
+        let config = Config::parse(json.to_string().as_bytes(), Path::new("config.json")).expect("valid");
+        assert_eq!(config.context, 512);
     }
 
     #[test]
     fn refusals_name_the_key() {
         for (key, value) in [
-            ("architectures", serde_json::json!(["MistralForCausalLM"])),
+            ("architectures", serde_json::json!(["MixtralForCausalLM"])),
             ("hidden_size", Value::Null),
             ("hidden_size", Value::from(0)),
             ("hidden_size", Value::from("wide")),
@@ -260,8 +280,8 @@ mod tests {
             ("head_dim", Value::from(31)),
             ("attention_bias", Value::from(true)),
             ("hidden_act", Value::from("gelu")),
-            ("rope_scaling", serde_json::json!({"rope_type": "llama3"})),
-            ("rope_parameters", serde_json::json!({"rope_type": "yarn", "rope_theta": 1e4})),
+            ("sliding_window", Value::from("wide")),
+            ("partial_rotary_factor", Value::from(0.5)),
             ("rms_norm_eps", Value::from(-1.0)),
             ("bos_token_id", Value::from(2048)),
             ("eos_token_id", Value::from("</s>")),

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use septet_kernels::NonFinite;
+use septet_kernels::ops::rope::RotaryTable;
 
 use super::attention::attend;
 use super::error::Error;
 use super::execution::Execution;
 use super::kv_cache::KvCache;
 use super::linear::{LinearSet, Role};
+use super::parts::ModelParts;
 use super::prefill::{Batch, NonFiniteColumn};
 use super::projector::{BoundLinear, Projector, Spans};
 use super::residual::Residual;
-use super::weights::ModelParts;
 
 /// A model, a set of linear layers and an execution, with the buffers, the cache and the position of
 /// one text. All buffers are allocated once.
@@ -22,6 +23,7 @@ pub struct Decoder {
     /// Distinct copies of the linear layers; tokens, and batches of a prompt, take them in turn.
     sets: Vec<LinearSet<BoundLinear>>,
     projector: Projector,
+    rotary: Arc<RotaryTable>,
     cache: KvCache,
     /// Position of the next token.
     position: usize,
@@ -73,10 +75,12 @@ impl Decoder {
         let bound = sets.iter().map(|set| set.try_map(|_, linear| BoundLinear::new(linear, &execution)));
         let bound = bound.collect::<Result<_, Error>>()?;
         let positions = positions.min(config.context);
-        let batch = Batch::new(config, &sets, &execution, positions);
+        let rotary = Arc::new(RotaryTable::new(positions, &parts.frequencies));
+        let batch = Batch::new(config, &sets, &execution, &rotary);
         let vocab = if sets[0].head.is_some() { config.vocab } else { 0 };
         Ok(Self {
             projector: Projector::new(execution, config.hidden, sets[0].iter()),
+            rotary,
             cache: KvCache::new(config, positions),
             position: 0,
             readings: 0,
@@ -220,18 +224,21 @@ impl Decoder {
     /// The layers of the model, from the embedding of `token` to the residual stream behind the
     /// last one.
     fn layers(&mut self, token: u32) -> Result<(), NonFinite> {
-        let Self { parts, sets, projector, cache, residual, q, k, v, scores, attended, gate, up, .. } = self;
+        let Self { parts, sets, projector, rotary, cache, residual, q, k, v, scores, attended, gate, up, .. } = self;
         let (config, position, eps) = (&parts.config, self.position, parts.config.norm_eps);
         let set = &sets[self.readings % sets.len()];
 
-        residual.set(parts.embedding.row(token as usize));
+        residual.embed(&parts.embedding, token)?;
         for (layer, (norms, linears)) in parts.norms.iter().zip(&set.layers).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
             let operand = projector.normed(residual, &norms.attention, eps);
             let outputs = [(&linears[Role::Q], &mut q[..]), (&linears[Role::K], k), (&linears[Role::V], v)];
             projector.store_all(operand, outputs)?;
-            parts.rotary.rotate(position, q);
-            parts.rotary.rotate(position, k);
+            if let Some(biases) = parts.biases.get(layer) {
+                biases.add(q, k, v);
+            }
+            rotary.rotate(position, q);
+            rotary.rotate(position, k);
             cache.store(layer, position, k, v);
             attend(config, cache, layer, position, q, scores, attended);
             let operand = projector.plain(attended);

@@ -6,38 +6,48 @@ use std::path::PathBuf;
 use septet_kernels::{Missing, QuantizeError, UncompiledShape, Variant};
 use thiserror::Error;
 
+use super::checkpoint::encoding::Encoding;
 use super::linear::Place;
 
 /// A model that can not be loaded, or an input that it can not process. Messages are complete: causes are
 /// part of them and not chained.
 #[derive(Debug, Error)]
 pub enum Error {
-    #[error("{}: {cause}; a model folder holds config.json, tokenizer.json and *.safetensors", .file.display())]
+    #[error("{}: {cause}; a model is a GGUF file, or a folder that holds config.json, tokenizer.json and *.safetensors", .file.display())]
     Read { file: PathBuf, cause: io::Error },
 
-    #[error("{}: GGUF is not read by this version; give the folder of the Hugging Face checkpoint that it was made from: config.json, tokenizer.json and *.safetensors", .file.display())]
-    Gguf { file: PathBuf },
-
-    #[error("{} is a file; give the folder that holds config.json, tokenizer.json and *.safetensors", .file.display())]
-    NotAFolder { file: PathBuf },
+    #[error("{}: {place}: {reason}", .file.display())]
+    Gguf { file: PathBuf, place: String, reason: String },
 
     #[error("{}: not valid JSON for this file: {cause}", .file.display())]
     Json { file: PathBuf, cause: serde_json::Error },
 
     #[error("{}: key `{key}` is {found}; supported: {valid}", .file.display())]
-    Config { file: PathBuf, key: &'static str, found: String, valid: String },
+    Config { file: PathBuf, key: String, found: String, valid: String },
 
-    #[error("{}: key `{key}` is missing; every {architecture} config.json has it", .file.display())]
-    MissingKey { file: PathBuf, key: &'static str, architecture: &'static str },
+    #[error("{}: key `{key}` is missing; every model of this kind has it: the file is damaged, or of another kind", .file.display())]
+    MissingKey { file: PathBuf, key: String },
 
     #[error("{}: not a complete safetensors file ({reason}); it may be truncated: download it again", .file.display())]
     Safetensors { file: PathBuf, reason: String },
 
-    #[error("{}: tensor `{tensor}` is missing; config.json asks for it: the weights may belong to another model or lack a shard", .file.display())]
+    #[error("{}: it names the shard {name:?}; valid: a file of the same folder", .file.display())]
+    Shard { file: PathBuf, name: String },
+
+    #[error("{}: tensor `{tensor}` is also in {}; a tensor belongs in one file: remove the file of another model or of an older download", .file.display(), .other.display())]
+    Twice { file: PathBuf, tensor: String, other: PathBuf },
+
+    #[error("{}: tensor `{tensor}` is missing; the configuration asks for it: the weights may belong to another model or lack a shard", .file.display())]
     MissingTensor { file: PathBuf, tensor: String },
 
-    #[error("{}: tensor `{tensor}` has shape {found:?}, but config.json implies {expected:?}", .file.display())]
+    #[error("{}: tensor `{tensor}` has shape {found:?}, but the configuration implies {expected:?}", .file.display())]
     Shape { file: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
+
+    #[error("{}: tensor `{tensor}` has shape {found:?}; valid: one or two dimensions, none of them zero", .file.display())]
+    Dimensions { file: PathBuf, tensor: String, found: Vec<usize> },
+
+    #[error("{}: tensor `{tensor}` of shape {shape:?} has {found} bytes, which are no whole rows in {encoding}: the file is damaged", .file.display())]
+    TensorBytes { file: PathBuf, tensor: String, shape: Vec<usize>, encoding: Encoding, found: usize },
 
     #[error("{}: tensor `{tensor}` has dtype {found}; supported: F32, F16, BF16: convert the checkpoint", .file.display())]
     Dtype { file: PathBuf, tensor: String, found: String },
@@ -66,7 +76,7 @@ pub enum Error {
     #[error("{}: {reason}", .file.display())]
     Tokenizer { file: PathBuf, reason: String },
 
-    #[error("{}: the tokenizer has token id {largest}, but `vocab_size` in config.json is {vocab}: the files belong to different models", .file.display())]
+    #[error("{}: the tokenizer has token id {largest}, but the model has a vocabulary of {vocab}: the files belong to different models", .file.display())]
     Vocabulary { file: PathBuf, largest: u32, vocab: usize },
 
     #[error(

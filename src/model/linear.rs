@@ -11,7 +11,7 @@ use septet_kernels::{Format, Granularity, Layout, PackedMatrix, Pages, QuantizeE
 
 use super::config::Config;
 use super::error::Error;
-use super::weights::Matrix;
+use super::parts::Matrix;
 
 /// What a linear layer is for. The head is not one of a layer's roles; it belongs to a
 /// [`LinearSet`].
@@ -112,7 +112,12 @@ impl Unpacked {
         }
     }
 
-    fn packed(&self) -> Result<Linear, QuantizeError> {
+    /// The layer with its codes in their layout.
+    ///
+    /// # Errors
+    ///
+    /// When the layout is not offered for the format.
+    pub fn packed(&self) -> Result<Linear, QuantizeError> {
         match self {
             Self::Ready(linear) => Ok(linear.clone()),
             Self::Codes(matrix, layout) => Ok(Linear::Quantized(Arc::new(PackedMatrix::pack(matrix, *layout)?))),

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use septet_kernels::ops::{lanes::TILE, silu};
+use septet_kernels::ops::{lanes::TILE, rope::RotaryTable, silu};
 use septet_kernels::{ActivationBatch, Activations, Isa, NonFinite, PackedMatrix, gemm};
 
 use super::attention::attend;
@@ -23,9 +23,9 @@ use super::config::Config;
 use super::execution::Execution;
 use super::kv_cache::KvCache;
 use super::linear::{LayerLinears, Linear, LinearSet, Role};
+use super::parts::ModelParts;
 use super::projector::Projector;
 use super::residual::Residual;
-use super::weights::ModelParts;
 
 /// Positions of a batch: ten register tiles of AVX-512 and thirty of AVX2, less than a GEMM passes over
 /// at once, and few enough for the buffers of a large model.
@@ -58,6 +58,7 @@ pub(super) struct NonFiniteColumn(pub usize);
 pub(super) struct Batch {
     /// (sets, layers)
     sets: Vec<Vec<LayerLinears<BatchedLinear>>>,
+    rotary: Arc<RotaryTable>,
     /// Most columns.
     columns: usize,
     operand: Operand,
@@ -89,9 +90,10 @@ struct Operand {
 }
 
 impl Batch {
-    /// Buffers for the batches of `execution` with room for `positions` positions. Nothing where prompts
+    /// Buffers for the batches of `execution` with room for the positions of `rotary`. Nothing where prompts
     /// are read token by token: when the execution says so, or a layer has no kernel for many columns.
-    pub fn new(config: &Config, sets: &[LinearSet], execution: &Execution, positions: usize) -> Option<Self> {
+    pub fn new(config: &Config, sets: &[LinearSet], execution: &Execution, rotary: &Arc<RotaryTable>) -> Option<Self> {
+        let positions = rotary.positions();
         let columns = execution.prompt_batch.min(positions);
         if columns < 2 {
             return None;
@@ -105,6 +107,7 @@ impl Batch {
         let products = |rows: usize| vec![0.0; rows.next_multiple_of(TILE) * columns];
         Some(Self {
             sets,
+            rotary: Arc::clone(rotary),
             columns,
             operand: Operand {
                 column: Activations::with_capacity(widest),
@@ -149,7 +152,8 @@ impl Batch {
         position: usize,
         tokens: &[u32],
     ) -> Result<(), NonFiniteColumn> {
-        let Self { sets, operand, streams, queries, attended, scores, row, q, k, v, gate, up, delta, .. } = self;
+        let Self { sets, rotary, operand, streams, queries, attended, scores, row, q, k, v, gate, up, delta, .. } =
+            self;
         let (config, eps, columns) = (&parts.config, parts.config.norm_eps, tokens.len());
         let (q_width, kv_width) = (config.q_width(), config.kv_width());
         let streams = &mut streams[..columns];
@@ -158,8 +162,8 @@ impl Batch {
         let (gate, up) = (&mut gate[..products(config.ffn)], &mut up[..products(config.ffn)]);
         let delta = &mut delta[..products(config.hidden)];
 
-        for (stream, &token) in streams.iter_mut().zip(tokens) {
-            stream.set(parts.embedding.row(token as usize));
+        for (column, (stream, &token)) in streams.iter_mut().zip(tokens).enumerate() {
+            stream.embed(&parts.embedding, token).map_err(|_| NonFiniteColumn(column))?;
         }
         for (layer, (norms, linears)) in parts.norms.iter().zip(&sets[set]).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
@@ -170,12 +174,15 @@ impl Batch {
             let outputs = [(&linears[Role::Q], &mut *q), (&linears[Role::K], &mut *k), (&linears[Role::V], &mut *v)];
             operand.project(projector, columns, outputs, normed)?;
             for (column, query) in queries.chunks_exact_mut(q_width).take(columns).enumerate() {
-                gather(q, columns, column, query);
-                parts.rotary.rotate(position + column, query);
                 let (key, value) = row[..2 * kv_width].split_at_mut(kv_width);
-                gather(k, columns, column, key);
-                parts.rotary.rotate(position + column, key);
-                gather(v, columns, column, value);
+                for (products, values) in [(&*q, &mut *query), (k, key), (v, value)] {
+                    gather(products, columns, column, values);
+                }
+                if let Some(biases) = parts.biases.get(layer) {
+                    biases.add(query, key, value);
+                }
+                rotary.rotate(position + column, query);
+                rotary.rotate(position + column, key);
                 cache.store(layer, position + column, key, value);
             }
             let (cache, queries) = (&*cache, &*queries);

@@ -15,9 +15,9 @@ use septet_kernels::{
 use super::error::Error;
 use super::execution::Execution;
 use super::linear::Linear;
+use super::parts::Matrix;
 use super::prefill::BatchedLinear;
 use super::residual::Residual;
-use super::weights::Matrix;
 use crate::arm::{ActivationUse, Epilogue, Regions};
 use crate::pool::ThreadPool;
 

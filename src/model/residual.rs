@@ -1,6 +1,9 @@
 //! The residual stream.
 
+use septet_kernels::NonFinite;
 use septet_kernels::ops::{lanes, norm};
+
+use super::parts::Embedding;
 
 /// The residual stream and the square sums of its tiles, which belong together.
 #[derive(Clone, Debug)]
@@ -22,10 +25,21 @@ impl Residual {
         &self.values
     }
 
-    /// Starts a token: the stream becomes `x` (hidden).
+    /// The stream becomes `x` (hidden).
     pub fn set(&mut self, x: &[f32]) {
         self.values.copy_from_slice(x);
         self.sum_squares();
+    }
+
+    /// Starts a token: the stream becomes its embedding.
+    ///
+    /// # Errors
+    ///
+    /// When that is not finite.
+    pub fn embed(&mut self, embedding: &Embedding, token: u32) -> Result<(), NonFinite> {
+        embedding.read(token, &mut self.values)?;
+        self.sum_squares();
+        Ok(())
     }
 
     /// `stream += delta`, and then the square sums, each in a pass of its own.

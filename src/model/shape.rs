@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rayon::prelude::*;
-use septet_kernels::ops::rope::RotaryTable;
 use septet_kernels::{QuantizeError, QuantizedMatrix, SplitMix64};
 
 use super::config::Config;
 use super::error::Error;
 use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage, Unpacked};
-use super::weights::{LayerNorms, Matrix, ModelParts};
+use super::parts::{Embedding, LayerNorms, Matrix, ModelParts};
+use super::rope::{Rope, Scaling};
 
 /// Positions before the cache of a shape model without a prompt wraps: enough for attention to be real, too few for
 /// it to matter beside the linear layers.
@@ -103,7 +103,8 @@ impl Preset {
             vocab: 1,
             context: CONTEXT,
             norm_eps: 1e-5,
-            rope_theta: 10_000.0,
+            rope: Rope { theta: 10_000.0, scaling: Scaling::None },
+            qkv_bias: false,
             tied_head: false,
             bos: None,
             eos: Vec::new(),
@@ -186,14 +187,15 @@ pub fn parts(preset: &Preset, layers: usize, seed: u64, prompt: usize, tokens: u
     let ones = vec![1.0; preset.hidden];
     let norms = LayerNorms { attention: ones.clone(), ffn: ones.clone() };
     ModelParts {
-        embedding: Arc::new(Matrix {
+        embedding: Embedding::Matrix(Matrix {
             rows: vocab,
             cols: preset.hidden,
             values: normal(vocab * preset.hidden, 1.0, seed),
         }),
         norms: vec![norms; layers],
+        biases: Vec::new(),
         final_norm: ones,
-        rotary: RotaryTable::new(context, preset.head_dim, config.rope_theta),
+        frequencies: config.rope.frequencies(preset.head_dim),
         wraps: prompt == 0,
         config,
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::config::Config;
 use super::error::Error;
 
 /// Tokenizers emit this while the bytes of a character are incomplete.
@@ -15,21 +14,22 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the text of `file`, whose path serves messages only.
+    /// Reads the text of `file`, a `tokenizer.json`, whose path serves messages only; `bos` is the token that
+    /// begins a text, of a model of `vocab` tokens.
     ///
     /// # Errors
     ///
-    /// When the text is not a tokenizer, or has token ids that `config` has no embedding for.
-    pub fn parse(json: &[u8], file: &Path, config: &Config) -> Result<Self, Error> {
+    /// When the text is not a tokenizer, or has token ids that the model has no embedding for.
+    pub fn parse(json: &[u8], file: &Path, vocab: usize, bos: Option<u32>) -> Result<Self, Error> {
         let inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer {
             file: file.to_owned(),
             reason: format!("not a tokenizer that this version can read: {error}"),
         })?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
-        if largest as usize >= config.vocab {
-            return Err(Error::Vocabulary { file: file.to_owned(), largest, vocab: config.vocab });
+        if largest as usize >= vocab {
+            return Err(Error::Vocabulary { file: file.to_owned(), largest, vocab });
         }
-        Ok(Self { inner, bos: config.bos })
+        Ok(Self { inner, bos })
     }
 
     /// The token that begins a text.

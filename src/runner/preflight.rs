@@ -21,7 +21,7 @@ use super::{
 use crate::{
     arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions},
     model::{
-        Decoder, Execution,
+        Checkpoint, Decoder, Execution,
         perplexity::{self, Evaluation},
     },
     plan::{Plan, Residency, Source, Workload},
@@ -221,7 +221,7 @@ fn quality_of(
     let Source::Trained { model, .. } = &workload.source else { return Ok(BTreeMap::new()) };
     let formats: BTreeSet<(ArmFormat, Granularity)> = arms.iter().map(|arm| (arm.format, arm.granularity)).collect();
     say("evaluating the quality of each format");
-    let checkpoint = stage::load(model.as_deref())?;
+    let checkpoint = Checkpoint::of(model.as_deref())?;
     let mut stream = perplexity::token_stream(&checkpoint.tokenizer, perplexity::TEXT)?;
     if quick {
         stream.truncate(QUICK_PREDICTIONS + 1);
@@ -238,10 +238,10 @@ fn quality_of(
     let evaluations: Vec<Evaluation> = starts
         .par_iter()
         .map(|&start| {
-            let mut reference = decoder(checkpoint.linears.clone())?;
+            let mut reference = decoder(checkpoint.linears()?)?;
             let candidates = formats.iter().map(|&(format, granularity)| {
                 let stored = Stored { format, granularity, layout: Layout::Dense, pages: Pages::System };
-                decoder(checkpoint.linears.stored(stored.storage(&checkpoint.parts.config)?)?)
+                decoder(checkpoint.stored(stored.storage(&checkpoint.parts.config)?)?)
             });
             let mut candidates = candidates.collect::<Result<Vec<_>, _>>()?;
             let stream = &stream[start..(start + part + 1).min(stream.len())];

@@ -16,13 +16,17 @@ pub struct RotaryTable {
     sin: Vec<f32>,
 }
 
+/// What pair `i` of a head turns by from one position to the next: `theta^(−2i / head_dim)`, for the
+/// `head_dim / 2` pairs.
+pub fn frequencies(head_dim: usize, theta: f64) -> Vec<f64> {
+    let ln_theta = ln_f64(theta);
+    (0..head_dim / 2).map(|i| exp_f64(-ln_theta * (2 * i) as f64 / head_dim as f64)).collect()
+}
+
 impl RotaryTable {
-    /// Tables for `positions` positions; pair `i` turns by `position · theta^(−2i / head_dim)`,
-    /// computed in `f64` and rounded once.
-    pub fn new(positions: usize, head_dim: usize, theta: f64) -> Self {
-        let half = head_dim / 2;
-        let ln_theta = ln_f64(theta);
-        let frequencies: Vec<f64> = (0..half).map(|i| exp_f64(-ln_theta * (2 * i) as f64 / head_dim as f64)).collect();
+    /// Tables for `positions` positions; pair `i` turns by `position · frequencies[i]`, computed in `f64`
+    /// and rounded once.
+    pub fn new(positions: usize, frequencies: &[f64]) -> Self {
         let (sin, cos) = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
             .map(|angle| {
@@ -30,7 +34,12 @@ impl RotaryTable {
                 (sin as f32, cos as f32)
             })
             .unzip();
-        Self { half, cos, sin }
+        Self { half: frequencies.len(), cos, sin }
+    }
+
+    /// Positions of the table.
+    pub fn positions(&self) -> usize {
+        self.cos.len() / self.half
     }
 
     /// Rotates every head of `x` (heads, head_dim) to `position`: each element of a pair (a, b)
@@ -80,7 +89,7 @@ mod tests {
     #[test]
     fn rotation_is_within_its_bound_of_f64() {
         let (positions, head_dim, theta) = (600, 32, 10_000.0_f64);
-        let table = RotaryTable::new(positions, head_dim, theta);
+        let table = RotaryTable::new(positions, &frequencies(head_dim, theta));
         for position in [0, 1, 17, 599] {
             let x: Vec<f32> = (0..64).map(|i| i as f32 * 0.1 - 3.0).collect();
             let mut got = x.clone();
@@ -102,7 +111,7 @@ mod tests {
     #[test]
     fn position_zero_is_the_identity() {
         let mut x = [1.0, 2.0, 3.0, 4.0];
-        RotaryTable::new(1, 4, 10_000.0).rotate(0, &mut x);
+        RotaryTable::new(1, &frequencies(4, 10_000.0)).rotate(0, &mut x);
         assert_eq!(x, [1.0, 2.0, 3.0, 4.0]);
     }
 }

@@ -6,7 +6,7 @@ mod pipeline;
 mod product;
 pub mod stored;
 
-use std::{cell::Cell, collections::BTreeSet, path::Path, sync::Arc};
+use std::{cell::Cell, collections::BTreeSet, sync::Arc};
 
 use rayon::prelude::*;
 use septet_kernels::{PackedMatrix, Pages};
@@ -24,9 +24,8 @@ use crate::{
     arm::Arm,
     digest::sha256,
     model::{
-        Checkpoint, Decoder, Error as ModelError, Execution, LinearSet, ModelParts, Role, builtin,
+        Checkpoint, Decoder, Execution, LinearSet, ModelParts, Role,
         shape::{self, Preset, ShapeModel},
-        weights,
     },
     pages::Mappings,
     plan::{Plan, Source, Workload},
@@ -136,7 +135,7 @@ impl Stage {
         let tokens = workload.tokens as usize;
         let weights = match &workload.source {
             Source::Trained { model, prompt } => {
-                let checkpoint = load(model.as_deref())?;
+                let checkpoint = Checkpoint::of(model.as_deref())?;
                 let prompt = checkpoint.tokenizer.encode_prompt(prompt)?;
                 let context = checkpoint.parts.config.context;
                 if prompt.len() + tokens > context {
@@ -144,8 +143,7 @@ impl Stage {
                     return Err(RunError::Context { workload, prompt, tokens, context });
                 }
                 let stored = |stored: Stored| {
-                    let (set, packing) =
-                        checkpoint.linears.stored_and_timed(stored.storage(&checkpoint.parts.config)?)?;
+                    let (set, packing) = checkpoint.stored_and_timed(stored.storage(&checkpoint.parts.config)?)?;
                     Ok(Stowed::moved(stored, vec![set], packing))
                 };
                 let sets = wanted.into_par_iter().map(stored).collect::<Result<_, RunError>>()?;
@@ -415,25 +413,8 @@ pub fn model_hash(plan: &Plan) -> Result<String, RunError> {
     let mut hashes = Vec::new();
     for workload in &plan.workloads {
         if let Source::Trained { model, .. } = &workload.source {
-            hashes.push(model_sha256(model.as_deref())?);
+            hashes.push(Checkpoint::of(model.as_deref())?.sha256());
         }
     }
     Ok(if hashes.is_empty() { "seeded weights only".to_owned() } else { hashes.join("+") })
-}
-
-/// SHA-256 of the weights of a trained model.
-///
-/// # Errors
-/// Files that cannot be read.
-fn model_sha256(model: Option<&str>) -> Result<String, ModelError> {
-    let Some(folder) = model else { return Ok(builtin::sha256()) };
-    Ok(weights::sha256(&weights::read_shards(Path::new(folder))?))
-}
-
-/// A trained model: the folder, or the built-in one.
-///
-/// # Errors
-/// A model that cannot be loaded.
-pub fn load(model: Option<&str>) -> Result<Checkpoint, ModelError> {
-    model.map_or_else(builtin::load, |folder| Checkpoint::load(Path::new(folder)))
 }

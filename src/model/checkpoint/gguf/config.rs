@@ -1,0 +1,103 @@
+//! The keys of a GGUF file that mean what those of `config.json` mean.
+
+use serde_json::{Map, Value};
+
+use super::Gguf;
+use crate::model::checkpoint::tensor::Tensor;
+use crate::model::config::{Config, Keys};
+use crate::model::error::Error;
+use crate::model::linear::Place;
+
+/// What a key of `config.json` is called in the part of a file that belongs to its architecture.
+const NAMES: [(&str, &str); 11] = [
+    ("hidden_size", "embedding_length"),
+    ("intermediate_size", "feed_forward_length"),
+    ("num_hidden_layers", "block_count"),
+    ("num_attention_heads", "attention.head_count"),
+    ("num_key_value_heads", "attention.head_count_kv"),
+    ("head_dim", "attention.key_length"),
+    ("max_position_embeddings", "context_length"),
+    ("sliding_window", "attention.sliding_window"),
+    ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    ("rope_theta", "rope.freq_base"),
+    ("rope_scaling", "rope.scaling.type"),
+];
+
+/// Architectures of such files, and what `config.json` calls them.
+const ARCHITECTURES: [(&str, &str); 2] = [("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")];
+
+/// The configuration of the model in `file`.
+///
+/// # Errors
+///
+/// For an architecture or a feature that the decoder does not implement, and keys that are missing, of another
+/// type, or do not fit together.
+pub fn config(file: &Gguf) -> Result<Config, Error> {
+    let refuse = |key: &str, found: String, valid: String| Error::Config {
+        file: file.file().to_owned(),
+        key: key.to_owned(),
+        found,
+        valid,
+    };
+    let missing = |key: &str| Error::MissingKey { file: file.file().to_owned(), key: key.to_owned() };
+    let architecture = file.text("general.architecture")?.ok_or_else(|| missing("general.architecture"))?;
+    let Some((_, known)) = ARCHITECTURES.iter().find(|(name, _)| *name == architecture) else {
+        let valid = ARCHITECTURES.map(|(name, _)| name).join(", ");
+        return Err(refuse("general.architecture", architecture.to_owned(), valid));
+    };
+    let key = |name: &str| format!("{architecture}.{name}");
+    let mut object = Map::new();
+    object.insert("architectures".to_owned(), Value::from(vec![*known]));
+    for (name, suffix) in NAMES {
+        let key = key(suffix);
+        let value = match name {
+            "rope_scaling" => scaling(file, architecture)?,
+            "rms_norm_eps" | "rope_theta" => file.float(&key)?.map(Value::from),
+            _ => file.integer(&key)?.map(Value::from),
+        };
+        object.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    let vocab = match file.integer(&key("vocab_size"))? {
+        Some(vocab) => Some(vocab),
+        None => file.texts("tokenizer.ggml.tokens")?.map(|tokens| tokens.len() as u64),
+    };
+    object.extend(vocab.map(|vocab| ("vocab_size".to_owned(), Value::from(vocab))));
+    object.extend(file.integer("tokenizer.ggml.bos_token_id")?.map(|id| ("bos_token_id".to_owned(), Value::from(id))));
+    let mut ends = Vec::new();
+    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+        ends.extend(file.integer(key)?);
+    }
+    object.insert("eos_token_id".to_owned(), Value::from(ends));
+    let head = Tensor::Linear(Place::Head).gguf();
+    let tied = !file.tensors().any(|tensor| tensor == head);
+    object.insert("tie_word_embeddings".to_owned(), Value::from(tied));
+
+    let spelling = |name: &str| match name {
+        "architectures" => "general.architecture".to_owned(),
+        "bos_token_id" | "eos_token_id" => format!("tokenizer.ggml.{name}"),
+        _ => {
+            let suffix = NAMES.iter().find(|(known, _)| *known == name).map_or(name, |(_, suffix)| suffix);
+            key(suffix)
+        }
+    };
+    let config = Config::of(&Keys { file: file.file(), object, spelling: &spelling })?;
+    // What the decoder would silently compute wrong.
+    let head_dim = config.head_dim as u64;
+    for (name, valid) in [("expert_count", 0), ("attention.value_length", head_dim), ("rope.dimension_count", head_dim)]
+    {
+        if let Some(found) = file.integer(&key(name))?
+            && found != valid
+        {
+            return Err(refuse(&key(name), found.to_string(), format!("{valid}, or no such key")));
+        }
+    }
+    Ok(config)
+}
+
+/// `rope_scaling` as `config.json` has it.
+fn scaling(file: &Gguf, architecture: &str) -> Result<Option<Value>, Error> {
+    let kind = file.text(&format!("{architecture}.rope.scaling.type"))?;
+    let Some(kind) = kind.filter(|kind| *kind != "none") else { return Ok(None) };
+    let factor = file.float(&format!("{architecture}.rope.scaling.factor"))?;
+    Ok(Some(serde_json::json!({ "rope_type": kind, "factor": factor })))
+}

@@ -1,0 +1,187 @@
+//! A trained model in its files: a Hugging Face folder, or one GGUF file.
+//!
+//! Files are mapped into memory and read when a value is asked for. Opening a model reads its
+//! configuration and tokenizer and checks that every tensor is there in the right shape; a linear layer
+//! is decoded when it is put into its storage, a few rows at a time, so that no `f32` copy of a quantized
+//! layer exists as a whole.
+
+pub mod bytes;
+pub mod encoding;
+pub mod gguf;
+pub mod hugging_face;
+pub mod tensor;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use septet_kernels::ops::lanes::TILE;
+use septet_kernels::{Format, Granularity, QuantizedMatrix};
+
+pub use bytes::FileBytes;
+pub use tensor::StoredTensor;
+use tensor::{Tensor, Tensors};
+
+use super::builtin;
+use super::config::Config;
+use super::error::Error;
+use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage, Unpacked};
+use super::parts::{Biases, Embedding, LayerNorms, Matrix, ModelParts};
+use super::tokenizer::Tokenizer;
+
+/// A trained model as it was stored.
+pub struct Checkpoint {
+    pub parts: Arc<ModelParts>,
+    pub tokenizer: Tokenizer,
+    /// The linear layers, layer by layer, still in their files.
+    linears: LinearSet<StoredTensor>,
+    tensors: Box<dyn Tensors>,
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a Hugging Face folder: `config.json`, `tokenizer.json` and
+    /// `model.safetensors`, or several safetensors files with their index.
+    ///
+    /// # Errors
+    ///
+    /// For files that are missing, malformed, unsupported or that do not belong together; each
+    /// names the file and the key or tensor.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_file() {
+            return gguf::open(FileBytes::map(path)?);
+        }
+        let config = FileBytes::map(&path.join("config.json"))?;
+        let tokenizer = FileBytes::map(&path.join("tokenizer.json"))?;
+        let settings = path.join("tokenizer_config.json");
+        let settings = if settings.exists() { Some(FileBytes::map(&settings)?) } else { None };
+        Self::from_files(&config, &tokenizer, settings.as_ref(), hugging_face::Shards::open(path)?)
+    }
+
+    /// The model at `path`, or the built-in one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::open`].
+    pub fn of(path: Option<impl AsRef<Path>>) -> Result<Self, Error> {
+        path.map_or_else(builtin::load, |path| Self::open(path.as_ref()))
+    }
+
+    /// The model of a Hugging Face folder: `config.json`, `tokenizer.json`, where there is one
+    /// `tokenizer_config.json`, and the weights.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::open`].
+    pub fn from_files(
+        config: &FileBytes,
+        tokenizer: &FileBytes,
+        settings: Option<&FileBytes>,
+        shards: hugging_face::Shards,
+    ) -> Result<Self, Error> {
+        let config = Config::parse(config, config.file())?;
+        let bos = hugging_face::bos(&config, settings)?;
+        let tokenizer = Tokenizer::parse(tokenizer, tokenizer.file(), config.vocab, bos)?;
+        Self::new(config, tokenizer, None, Box::new(shards))
+    }
+
+    /// A model of `tensors`; checks every tensor that `config` asks for. `stretch` are divisors of the rotary frequencies that a
+    /// file stores as such: (head_dim / 2).
+    fn new(
+        config: Config,
+        tokenizer: Tokenizer,
+        stretch: Option<Vec<f32>>,
+        tensors: Box<dyn Tensors>,
+    ) -> Result<Self, Error> {
+        let get = |tensor| tensors.get(tensor, &config);
+        let vector = |tensor| get(tensor)?.values();
+        let embedding = get(Tensor::Embedding)?;
+        let head = if config.tied_head { embedding.clone() } else { get(Tensor::Linear(Place::Head))? };
+        let (mut norms, mut biases, mut layers) = (Vec::new(), Vec::new(), Vec::new());
+        for layer in 0..config.layers {
+            norms.push(LayerNorms {
+                attention: vector(Tensor::AttentionNorm(layer))?,
+                ffn: vector(Tensor::FfnNorm(layer))?,
+            });
+            if config.qkv_bias {
+                let bias = |role| vector(Tensor::Bias(layer, role));
+                biases.push(Biases { q: bias(Role::Q)?, k: bias(Role::K)?, v: bias(Role::V)? });
+            }
+            layers.push(LayerLinears::try_from_fn(|role| get(Tensor::Linear(Place::Layer(layer, role))))?);
+        }
+        let final_norm = vector(Tensor::FinalNorm)?;
+        let mut frequencies = config.rope.frequencies(config.head_dim);
+        for (frequency, divisor) in frequencies.iter_mut().zip(stretch.unwrap_or_default()) {
+            *frequency /= f64::from(divisor);
+        }
+        let embedding = Embedding::Stored(embedding);
+        let parts = ModelParts { config, embedding, norms, biases, final_norm, frequencies, wraps: false };
+        Ok(Self { parts: Arc::new(parts), tokenizer, linears: LinearSet { layers, head: Some(head) }, tensors })
+    }
+
+    /// SHA-256 of the files that hold weights.
+    pub fn sha256(&self) -> String {
+        self.tensors.sha256()
+    }
+
+    /// The linear layers in `f32`: the baseline, and what formats are quantized from.
+    ///
+    /// # Errors
+    ///
+    /// For a weight that is not finite.
+    pub fn linears(&self) -> Result<LinearSet, Error> {
+        self.stored(|_| Storage::F32)
+    }
+
+    /// The linear layers, each kept as `storage` says; formats may be mixed.
+    ///
+    /// # Errors
+    ///
+    /// For a weight that is not finite, and a matrix that can not be quantized to its storage.
+    pub fn stored(&self, storage: impl Fn(Place) -> Storage) -> Result<LinearSet, Error> {
+        self.stored_and_timed(storage).map(|(set, _)| set)
+    }
+
+    /// [`Checkpoint::stored`], and how long it took to put the codes into their layouts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoint::stored`].
+    pub fn stored_and_timed(&self, storage: impl Fn(Place) -> Storage) -> Result<(LinearSet, Duration), Error> {
+        let mut packing = Duration::ZERO;
+        let set = self.linears.try_map(|place, tensor| {
+            let unpacked = match storage(place) {
+                Storage::F32 => {
+                    let (rows, cols) = (tensor.rows(), tensor.cols());
+                    Unpacked::Ready(Linear::F32(Arc::new(Matrix { rows, cols, values: tensor.values()? })))
+                }
+                Storage::Quantized { format, layout, granularity } => {
+                    Unpacked::Codes(quantized(tensor, place, format, granularity)?, layout)
+                }
+            };
+            let clock = Instant::now();
+            let linear = unpacked.packed().map_err(|cause| Error::Quantize { place, cause })?;
+            packing += clock.elapsed();
+            Ok::<_, Error>(linear)
+        })?;
+        Ok((set, packing))
+    }
+}
+
+/// The codes of a tensor, quantized by as many threads as there are, a tile of rows at a time.
+fn quantized(
+    tensor: &StoredTensor,
+    place: Place,
+    format: Format,
+    granularity: Granularity,
+) -> Result<QuantizedMatrix, Error> {
+    let quantize = |cause| Error::Quantize { place, cause };
+    let tile = |first: usize| -> Result<QuantizedMatrix, Error> {
+        let rows = first..(first + TILE).min(tensor.rows());
+        let mut values = vec![0.0; rows.len() * tensor.cols()];
+        tensor.read(rows.clone(), &mut values)?;
+        QuantizedMatrix::quantize(&values, rows.len(), tensor.cols(), format, granularity).map_err(quantize)
+    };
+    let tiles = (0..tensor.rows()).into_par_iter().step_by(TILE).map(tile).collect::<Result<Vec<_>, Error>>()?;
+    QuantizedMatrix::stacked(tiles).map_err(quantize)
+}
