@@ -254,7 +254,7 @@ fn prompt_bits(decoder: &mut Decoder, prompt: &[u32]) -> Vec<u32> {
     values.extend(decoder.forward(prompt[0]).expect("finite"));
     values.extend(decoder.residual());
     assert_eq!(decoder.position(), prompt.len() + 1);
-    values.extend(decoder.cache().values_of(decoder.position()));
+    values.extend(decoder.cache().numbers(decoder.position()));
     values.iter().map(|x| x.to_bits()).collect()
 }
 

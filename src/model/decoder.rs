@@ -6,7 +6,7 @@ use std::sync::Arc;
 use septet_kernels::NonFinite;
 use septet_kernels::ops::rope::RotaryTable;
 
-use super::attention::attend;
+use super::attention::Attending;
 use super::error::Error;
 use super::execution::Execution;
 use super::kv_cache::KvCache;
@@ -39,8 +39,7 @@ pub struct Decoder {
     k: Vec<f32>,
     /// (kv_heads, head_dim)
     v: Vec<f32>,
-    /// (positions)
-    scores: Vec<f32>,
+    attending: Attending,
     /// (heads, head_dim)
     attended: Vec<f32>,
     /// (ffn)
@@ -77,11 +76,13 @@ impl Decoder {
         let positions = positions.min(config.context);
         let rotary = Arc::new(RotaryTable::new(positions, &parts.frequencies));
         let batch = Batch::new(config, &sets, &execution, &rotary);
+        let cache = KvCache::new(config, positions, execution.kv_cache);
+        let attending = Attending::new(config, execution.pool.threads(), 1);
         let vocab = if sets[0].head.is_some() { config.vocab } else { 0 };
         Ok(Self {
             projector: Projector::new(execution, config.hidden, sets[0].iter()),
             rotary,
-            cache: KvCache::new(config, positions),
+            cache,
             position: 0,
             readings: 0,
             batch,
@@ -89,7 +90,7 @@ impl Decoder {
             q: vec![0.0; config.q_width()],
             k: vec![0.0; config.kv_width()],
             v: vec![0.0; config.kv_width()],
-            scores: vec![0.0; positions],
+            attending,
             attended: vec![0.0; config.q_width()],
             gate: vec![0.0; config.ffn],
             up: vec![0.0; config.ffn],
@@ -224,7 +225,7 @@ impl Decoder {
     /// The layers of the model, from the embedding of `token` to the residual stream behind the
     /// last one.
     fn layers(&mut self, token: u32) -> Result<(), NonFinite> {
-        let Self { parts, sets, projector, rotary, cache, residual, q, k, v, scores, attended, gate, up, .. } = self;
+        let Self { parts, sets, projector, rotary, cache, residual, q, k, v, attending, attended, gate, up, .. } = self;
         let (config, position, eps) = (&parts.config, self.position, parts.config.norm_eps);
         let set = &sets[self.readings % sets.len()];
 
@@ -239,8 +240,8 @@ impl Decoder {
             }
             rotary.rotate(position, q);
             rotary.rotate(position, k);
-            cache.store(layer, position, k, v);
-            attend(config, cache, layer, position, q, scores, attended);
+            cache.store(layer, position, k, v)?;
+            attending.attend(config, projector.pool(), (cache, layer), position, q, attended);
             let operand = projector.plain(attended);
             projector.add(&linears[Role::O], operand, residual)?;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use septet_kernels::{Blocking, Isa, Layout, Prefetch, Shape, Unpack, Unroll, Variant};
 
+use super::kv_cache::CacheFormat;
 use super::prefill::BATCH;
 use crate::arm::{ActivationUse, Arm, Epilogue, Prefill, Regions};
 use crate::pool::ThreadPool;
@@ -22,7 +23,7 @@ impl From<Variant> for KernelChoice {
     }
 }
 
-/// How the linear layers of a decoder run. Every choice gives the same bits.
+/// How the linear layers of a decoder run. Every choice but the format of the cache gives the same bits.
 #[derive(Clone)]
 pub struct Execution {
     /// Rows are split among its workers at multiples of 64.
@@ -36,6 +37,8 @@ pub struct Execution {
     pub epilogue: Epilogue,
     pub activations: ActivationUse,
     pub regions: Regions,
+    /// How keys and values are kept; another format gives other bits.
+    pub kv_cache: CacheFormat,
     /// Positions of a prompt that are read at once, where every layer has a kernel for many columns;
     /// 1: one token at a time.
     pub prompt_batch: usize,
@@ -50,7 +53,18 @@ impl Execution {
             Prefill::Batch => BATCH,
         };
         let kernel = KernelChoice { unpack, unroll, isa };
-        Self { pool, kernel, prefetch, blocking, shape, epilogue, activations, regions, prompt_batch }
+        Self {
+            pool,
+            kernel,
+            prefetch,
+            blocking,
+            shape,
+            epilogue,
+            activations,
+            regions,
+            kv_cache: CacheFormat::F32,
+            prompt_batch,
+        }
     }
 
     /// The layout that [`Execution::fast`] is fastest with, and reads prompts in batches of; without
@@ -70,6 +84,7 @@ impl Execution {
             epilogue: Epilogue::Fused,
             activations: ActivationUse::Cached,
             regions: Regions::Joined,
+            kv_cache: CacheFormat::F32,
             prompt_batch: BATCH,
         }
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use septet_kernels::ops::{lanes::TILE, rope::RotaryTable, silu};
 use septet_kernels::{ActivationBatch, Activations, Isa, NonFinite, PackedMatrix, gemm};
 
-use super::attention::attend;
+use super::attention::Attending;
 use super::config::Config;
 use super::execution::Execution;
 use super::kv_cache::KvCache;
@@ -68,8 +68,9 @@ pub(super) struct Batch {
     queries: Vec<f32>,
     /// (columns, heads, head_dim)
     attended: Vec<f32>,
-    /// (workers, positions)
-    scores: Vec<Vec<f32>>,
+    attending: Attending,
+    /// One for each worker: what gates needs none.
+    workers: Vec<()>,
     /// (the widest of hidden, ffn and twice the kv width): what is gathered of a column
     row: Vec<f32>,
     /// (tiles, columns, 64), as all below
@@ -116,7 +117,8 @@ impl Batch {
             streams: vec![Residual::new(hidden); columns],
             queries: vec![0.0; columns * q_width],
             attended: vec![0.0; columns * q_width],
-            scores: vec![vec![0.0; positions]; execution.pool.threads()],
+            attending: Attending::new(config, execution.pool.threads(), columns),
+            workers: vec![(); execution.pool.threads()],
             row: vec![0.0; (2 * kv_width).max(hidden).max(ffn)],
             q: products(q_width),
             k: products(kv_width),
@@ -152,8 +154,24 @@ impl Batch {
         position: usize,
         tokens: &[u32],
     ) -> Result<(), NonFiniteColumn> {
-        let Self { sets, rotary, operand, streams, queries, attended, scores, row, q, k, v, gate, up, delta, .. } =
-            self;
+        let Self {
+            sets,
+            rotary,
+            operand,
+            streams,
+            queries,
+            attended,
+            attending,
+            workers,
+            row,
+            q,
+            k,
+            v,
+            gate,
+            up,
+            delta,
+            ..
+        } = self;
         let (config, eps, columns) = (&parts.config, parts.config.norm_eps, tokens.len());
         let (q_width, kv_width) = (config.q_width(), config.kv_width());
         let streams = &mut streams[..columns];
@@ -183,15 +201,11 @@ impl Batch {
                 }
                 rotary.rotate(position + column, query);
                 rotary.rotate(position + column, key);
-                cache.store(layer, position + column, key, value);
+                cache.store(layer, position + column, key, value).map_err(|_| NonFiniteColumn(column))?;
             }
-            let (cache, queries) = (&*cache, &*queries);
-            projector.pool().for_parts([(&mut attended[..columns * q_width], q_width)], scores, |[part], scores| {
-                for (column, out) in part.units.zip(part.values.chunks_exact_mut(q_width)) {
-                    let query = &queries[column * q_width..][..q_width];
-                    attend(config, cache, layer, position + column, query, scores, out);
-                }
-            });
+            let width = columns * q_width;
+            let (queries, attended) = (&queries[..width], &mut attended[..width]);
+            attending.attend(config, projector.pool(), (cache, layer), position, queries, attended);
             let plain = |column: usize, operand: &mut Activations, segment| {
                 operand.quantize(&attended[column * q_width..][..q_width], segment)
             };
@@ -206,7 +220,7 @@ impl Batch {
             let outputs = [(&linears[Role::Gate], &mut *gate), (&linears[Role::Up], &mut *up)];
             operand.project(projector, columns, outputs, normed)?;
             let outputs = [(&mut *gate, TILE * columns), (&mut *up, TILE * columns)];
-            projector.pool().for_parts(outputs, scores, |[gate, up], _| silu::swiglu(gate.values, up.values));
+            projector.pool().for_parts(outputs, workers, |[gate, up], ()| silu::swiglu(gate.values, up.values));
             let row = &mut row[..];
             let gated = |column: usize, operand: &mut Activations, segment| {
                 gather(gate, columns, column, &mut row[..config.ffn]);

@@ -11,6 +11,7 @@
 //! - there is no fused multiply-add, and `exp`, `sin`, `cos` and `ln` are our own polynomials, never
 //!   the platform's.
 
+pub mod attention;
 pub mod exp;
 pub mod lanes;
 pub mod linear;
@@ -28,7 +29,7 @@ mod tests {
         isa::portable::{Portable, run_on},
     };
 
-    use super::{lanes, linear, norm, rope, silu, softmax};
+    use super::{attention, lanes, linear, norm, rope, silu, softmax};
 
     /// Around the lane, the tile and the segment, and the sizes of real models.
     const LENGTHS: [usize; 19] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 1000, 4096, 14_336];
@@ -123,6 +124,33 @@ mod tests {
                 run_on(isa, &mut rope::Rotate { cos, sin, x: &mut x });
             }
             x
+        });
+        same_on_every_isa("attention", |isa, rows, queries| {
+            // Heads of all values at one position, and of few values at many.
+            [rows.len(), 1, 16]
+                .into_iter()
+                .filter(|head_dim| rows.len().is_multiple_of(*head_dim))
+                .flat_map(|head_dim| {
+                    let queries = &queries[..head_dim];
+                    let mut out = vec![0.0; head_dim];
+                    let visible = rows.len() / head_dim;
+                    let rows = attention::Rows::F32(rows);
+                    let attention = attention::Attention {
+                        keys: rows,
+                        values: rows,
+                        head_dim,
+                        group: 1,
+                        visible,
+                        queries,
+                        out: &mut out,
+                        stride: head_dim,
+                        first: 0,
+                    };
+                    let workspace = &mut attention::Workspace::new(1, 1, head_dim);
+                    run_on(isa, &mut attention::Attend::<{ attention::BLOCK }> { attention, workspace });
+                    out
+                })
+                .collect()
         });
         same_on_every_isa("gemv", |isa, weights, x| {
             [1, 5, 16]
