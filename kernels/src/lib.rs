@@ -68,7 +68,7 @@ pub use granularity::{Granularity, MAX_SEGMENT, TILE_ROWS};
 pub use isa::Isa;
 pub use layout::Layout;
 pub use level::{Level, UnknownLevel};
-pub use packed::PackedMatrix;
+pub use packed::{PackedMatrix, PackedShape, SharedBytes};
 pub use pages::{HUGE_PAGE, PagedBytes, Pages};
 pub use quantized::QuantizedMatrix;
 pub use random::SplitMix64;

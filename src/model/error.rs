@@ -7,7 +7,7 @@ use septet_kernels::{Missing, QuantizeError, UncompiledShape, Variant};
 use thiserror::Error;
 
 use super::checkpoint::encoding::Encoding;
-use super::linear::Place;
+use super::linear::{Place, Storage};
 
 /// A model that can not be loaded, or an input that it can not process. Messages are complete: causes are
 /// part of them and not chained.
@@ -54,6 +54,23 @@ pub enum Error {
 
     #[error("{}: tensor `{tensor}` holds {value} at index {index}; weights must be finite: the checkpoint is damaged", .file.display())]
     NonFiniteWeight { file: PathBuf, tensor: String, index: usize, value: f32 },
+
+    #[error("{}: tensor `{tensor}` {reason}: the file is damaged, or belongs to another manifest: quantize the model again", .file.display())]
+    Packed { file: PathBuf, tensor: String, reason: String },
+
+    #[error("{}: tensor `{tensor}` holds {found}; valid: positive divisors of the rotary frequencies", .file.display())]
+    Stretch { file: PathBuf, tensor: String, found: f32 },
+
+    #[error(
+        "{place} is stored as {found}, and {asked} was asked for; ask for what is stored, or take the model that it was quantized from"
+    )]
+    Quantized { place: Place, found: Storage, asked: Storage },
+
+    #[error("{place} is to be written in f32; a quantized checkpoint has a format for every layer")]
+    NotQuantized { place: Place },
+
+    #[error("{}: {cause}", .file.display())]
+    Write { file: PathBuf, cause: io::Error },
 
     #[error("a set of linear layers has {found} layers, the model has {expected}: they belong to different models")]
     Layers { found: usize, expected: usize },

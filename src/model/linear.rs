@@ -78,6 +78,15 @@ pub enum Storage {
     Quantized { format: Format, layout: Layout, granularity: Granularity },
 }
 
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32 => f.write_str("f32"),
+            Self::Quantized { format, layout, granularity } => write!(f, "{format} in {layout}, {granularity}"),
+        }
+    }
+}
+
 /// One linear layer's weights, shared between the sets that use them.
 #[derive(Clone, Debug)]
 pub enum Linear {

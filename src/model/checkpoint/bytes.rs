@@ -93,6 +93,13 @@ impl FileSlice {
     pub fn file(&self) -> &Path {
         &self.file.file
     }
+
+    /// A part of the part; nothing where it is not in it.
+    pub fn part(&self, range: Range<usize>) -> Option<Self> {
+        self.get(range.clone())?;
+        let range = self.range.start + range.start..self.range.start + range.end;
+        Some(Self { file: Arc::clone(&self.file), range })
+    }
 }
 
 impl Deref for FileSlice {

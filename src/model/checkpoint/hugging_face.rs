@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
+use septet_kernels::PackedMatrix;
 use serde::Deserialize;
 
 use super::bytes::{FileBytes, FileSlice};
 use super::encoding::Encoding;
+use super::packed::{self, Manifest};
 use super::tensor::{RowOrder, StoredTensor, Tensor, Tensors};
 use crate::digest;
 use crate::model::config::Config;
 use crate::model::error::Error;
+use crate::model::linear::Place;
 
-const SINGLE_FILE: &str = "model.safetensors";
+/// Weights, where one file holds them all.
+pub(super) const WEIGHTS: &str = "model.safetensors";
 const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The token that begins a text: that of `config`, unless the `settings` of the tokenizer
@@ -52,6 +56,8 @@ pub struct Shards {
     entries: BTreeMap<String, Entry>,
     /// The file, or the folder of several.
     location: PathBuf,
+    /// Of a quantized checkpoint.
+    manifest: Option<Manifest>,
 }
 
 impl Shards {
@@ -78,11 +84,11 @@ impl Shards {
             }
             names
         } else {
-            BTreeSet::from([SINGLE_FILE.to_owned()])
+            BTreeSet::from([WEIGHTS.to_owned()])
         };
         let files: Result<Vec<FileBytes>, Error> =
             names.iter().map(|name| FileBytes::map(&folder.join(name))).collect();
-        Self::new(folder, files?)
+        Ok(Self { manifest: Manifest::find(folder)?, ..Self::new(folder, files?)? })
     }
 
     /// The tensors of `files`, which lie in `folder`.
@@ -114,7 +120,7 @@ impl Shards {
             [file] => file.file().to_owned(),
             _ => folder.to_owned(),
         };
-        Ok(Self { files, entries, location })
+        Ok(Self { files, entries, location, manifest: None })
     }
 }
 
@@ -132,6 +138,19 @@ impl Tensors for Shards {
             }
         };
         StoredTensor::new(name, shape, encoding, RowOrder::Plain, bytes.clone()).map(Some)
+    }
+
+    fn packed(&self, place: Place, config: &Config) -> Result<Option<PackedMatrix>, Error> {
+        let name = Tensor::Linear(place).hugging_face();
+        let Some(packing) = self.manifest.as_ref().and_then(|manifest| manifest.linears.get(&name)) else {
+            return Ok(None);
+        };
+        let Some(Entry { bytes, .. }) = self.entries.get(&name) else {
+            return Err(Error::MissingTensor { file: self.location.clone(), tensor: name });
+        };
+        let (rows, cols) = place.shape(config);
+        let folder = bytes.file().parent().unwrap_or(bytes.file());
+        packed::from_bytes(bytes, packing.shape(rows, cols, folder, &name)?, &name).map(Some)
     }
 
     fn name(&self, tensor: Tensor) -> String {

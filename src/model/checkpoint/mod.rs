@@ -9,7 +9,9 @@ pub mod bytes;
 pub mod encoding;
 pub mod gguf;
 pub mod hugging_face;
+pub mod packed;
 pub mod tensor;
+mod write;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use septet_kernels::ops::lanes::TILE;
-use septet_kernels::{Format, Granularity, QuantizedMatrix};
+use septet_kernels::{Format, Granularity, PackedMatrix, PackedShape, QuantizedMatrix};
 
 pub use bytes::FileBytes;
 pub use tensor::StoredTensor;
@@ -35,8 +37,27 @@ pub struct Checkpoint {
     pub parts: Arc<ModelParts>,
     pub tokenizer: Tokenizer,
     /// The linear layers, layer by layer, still in their files.
-    linears: LinearSet<StoredTensor>,
+    linears: LinearSet<StoredLinear>,
     tensors: Box<dyn Tensors>,
+    texts: Texts,
+}
+
+/// A linear layer in a file.
+#[derive(Clone)]
+enum StoredLinear {
+    Values(StoredTensor),
+    /// In a quantized checkpoint.
+    Packed(Arc<PackedMatrix>),
+}
+
+/// The files of a Hugging Face folder that are no weights, or what they would hold.
+struct Texts {
+    /// `config.json`
+    config: Vec<u8>,
+    /// `tokenizer.json`
+    tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`
+    settings: Option<Vec<u8>>,
 }
 
 impl Checkpoint {
@@ -51,11 +72,11 @@ impl Checkpoint {
         if path.is_file() {
             return gguf::open(FileBytes::map(path)?);
         }
-        let config = FileBytes::map(&path.join("config.json"))?;
-        let tokenizer = FileBytes::map(&path.join("tokenizer.json"))?;
-        let settings = path.join("tokenizer_config.json");
-        let settings = if settings.exists() { Some(FileBytes::map(&settings)?) } else { None };
-        Self::from_files(&config, &tokenizer, settings.as_ref(), hugging_face::Shards::open(path)?)
+        let file = |name: &str| FileBytes::map(&path.join(name));
+        let settings =
+            path.join("tokenizer_config.json").exists().then(|| file("tokenizer_config.json")).transpose()?;
+        let shards = hugging_face::Shards::open(path)?;
+        Self::from_files(&file("config.json")?, &file("tokenizer.json")?, settings.as_ref(), shards)
     }
 
     /// The model at `path`, or the built-in one.
@@ -79,24 +100,29 @@ impl Checkpoint {
         settings: Option<&FileBytes>,
         shards: hugging_face::Shards,
     ) -> Result<Self, Error> {
+        let texts = Texts {
+            config: config.to_vec(),
+            tokenizer: tokenizer.to_vec(),
+            settings: settings.map(|settings| settings.to_vec()),
+        };
         let config = Config::parse(config, config.file())?;
         let bos = hugging_face::bos(&config, settings)?;
         let tokenizer = Tokenizer::parse(tokenizer, tokenizer.file(), config.vocab, bos)?;
-        Self::new(config, tokenizer, None, Box::new(shards))
+        Self::new(config, tokenizer, texts, Box::new(shards))
     }
 
-    /// A model of `tensors`; checks every tensor that `config` asks for. `stretch` are divisors of the rotary frequencies that a
-    /// file stores as such: (head_dim / 2).
-    fn new(
-        config: Config,
-        tokenizer: Tokenizer,
-        stretch: Option<Vec<f32>>,
-        tensors: Box<dyn Tensors>,
-    ) -> Result<Self, Error> {
+    /// A model of `tensors`; checks every tensor that `config` asks for.
+    fn new(config: Config, tokenizer: Tokenizer, texts: Texts, tensors: Box<dyn Tensors>) -> Result<Self, Error> {
         let get = |tensor| tensors.get(tensor, &config);
         let vector = |tensor| get(tensor)?.values();
         let embedding = get(Tensor::Embedding)?;
-        let head = if config.tied_head { embedding.clone() } else { get(Tensor::Linear(Place::Head))? };
+        let linear = |place| -> Result<StoredLinear, Error> {
+            Ok(match (tensors.packed(place, &config)?, place) {
+                (Some(packed), _) => StoredLinear::Packed(Arc::new(packed)),
+                (None, Place::Head) if config.tied_head => StoredLinear::Values(embedding.clone()),
+                (None, place) => StoredLinear::Values(get(Tensor::Linear(place))?),
+            })
+        };
         let (mut norms, mut biases, mut layers) = (Vec::new(), Vec::new(), Vec::new());
         for layer in 0..config.layers {
             norms.push(LayerNorms {
@@ -107,16 +133,14 @@ impl Checkpoint {
                 let bias = |role| vector(Tensor::Bias(layer, role));
                 biases.push(Biases { q: bias(Role::Q)?, k: bias(Role::K)?, v: bias(Role::V)? });
             }
-            layers.push(LayerLinears::try_from_fn(|role| get(Tensor::Linear(Place::Layer(layer, role))))?);
+            layers.push(LayerLinears::try_from_fn(|role| linear(Place::Layer(layer, role)))?);
         }
+        let head = Some(linear(Place::Head)?);
         let final_norm = vector(Tensor::FinalNorm)?;
-        let mut frequencies = config.rope.frequencies(config.head_dim);
-        for (frequency, divisor) in frequencies.iter_mut().zip(stretch.unwrap_or_default()) {
-            *frequency /= f64::from(divisor);
-        }
+        let frequencies = frequencies(&config, tensors.as_ref())?;
         let embedding = Embedding::Stored(embedding);
         let parts = ModelParts { config, embedding, norms, biases, final_norm, frequencies, wraps: false };
-        Ok(Self { parts: Arc::new(parts), tokenizer, linears: LinearSet { layers, head: Some(head) }, tensors })
+        Ok(Self { parts: Arc::new(parts), tokenizer, linears: LinearSet { layers, head }, tensors, texts })
     }
 
     /// SHA-256 of the files that hold weights.
@@ -149,23 +173,72 @@ impl Checkpoint {
     /// As [`Checkpoint::stored`].
     pub fn stored_and_timed(&self, storage: impl Fn(Place) -> Storage) -> Result<(LinearSet, Duration), Error> {
         let mut packing = Duration::ZERO;
-        let set = self.linears.try_map(|place, tensor| {
-            let unpacked = match storage(place) {
-                Storage::F32 => {
-                    let (rows, cols) = (tensor.rows(), tensor.cols());
-                    Unpacked::Ready(Linear::F32(Arc::new(Matrix { rows, cols, values: tensor.values()? })))
-                }
-                Storage::Quantized { format, layout, granularity } => {
-                    Unpacked::Codes(quantized(tensor, place, format, granularity)?, layout)
-                }
-            };
-            let clock = Instant::now();
-            let linear = unpacked.packed().map_err(|cause| Error::Quantize { place, cause })?;
-            packing += clock.elapsed();
+        let set = self.linears.try_map(|place, _| {
+            let (linear, time) = self.linear(place, storage(place))?;
+            packing += time;
             Ok::<_, Error>(linear)
         })?;
         Ok((set, packing))
     }
+
+    /// How a quantized checkpoint keeps a layer; nothing of one that is not quantized.
+    pub fn packed_storage(&self, place: Place) -> Option<Storage> {
+        match self.stored_linear(place) {
+            StoredLinear::Values(_) => None,
+            StoredLinear::Packed(matrix) => Some(storage_of(matrix)),
+        }
+    }
+
+    fn stored_linear(&self, place: Place) -> &StoredLinear {
+        match place {
+            Place::Layer(layer, role) => &self.linears.layers[layer][role],
+            // Every checkpoint has a head: `new` asks for it.
+            Place::Head => self.linears.head.as_ref().expect("a checkpoint has a head"),
+        }
+    }
+
+    /// A layer kept as `storage` says, and how long it took to put its codes into their layout.
+    fn linear(&self, place: Place, storage: Storage) -> Result<(Linear, Duration), Error> {
+        let unpacked = match (self.stored_linear(place), storage) {
+            (StoredLinear::Packed(matrix), storage) if storage == storage_of(matrix) => {
+                Unpacked::Ready(Linear::Quantized(Arc::clone(matrix)))
+            }
+            (StoredLinear::Packed(matrix), asked) => {
+                return Err(Error::Quantized { place, found: storage_of(matrix), asked });
+            }
+            (StoredLinear::Values(tensor), Storage::F32) => {
+                let (rows, cols) = (tensor.rows(), tensor.cols());
+                Unpacked::Ready(Linear::F32(Arc::new(Matrix { rows, cols, values: tensor.values()? })))
+            }
+            (StoredLinear::Values(tensor), Storage::Quantized { format, layout, granularity }) => {
+                Unpacked::Codes(quantized(tensor, place, format, granularity)?, layout)
+            }
+        };
+        let clock = Instant::now();
+        let linear = unpacked.packed().map_err(|cause| Error::Quantize { place, cause })?;
+        Ok((linear, clock.elapsed()))
+    }
+}
+
+fn storage_of(matrix: &PackedMatrix) -> Storage {
+    let PackedShape { format, layout, granularity, .. } = matrix.shape();
+    Storage::Quantized { format, layout, granularity }
+}
+
+/// The rotary frequencies of `config`, divided by what the files say of each pair of a head, if they do.
+fn frequencies(config: &Config, tensors: &dyn Tensors) -> Result<Vec<f64>, Error> {
+    let mut frequencies = config.rope.frequencies(config.head_dim);
+    if tensors.find(Tensor::RopeStretch, config)?.is_some() {
+        let stretch = tensors.get(Tensor::RopeStretch, config)?;
+        for (frequency, divisor) in frequencies.iter_mut().zip(stretch.values()?) {
+            if divisor <= 0.0 {
+                let (file, tensor) = (stretch.file().to_owned(), tensors.name(Tensor::RopeStretch));
+                return Err(Error::Stretch { file, tensor, found: divisor });
+            }
+            *frequency /= f64::from(divisor);
+        }
+    }
+    Ok(frequencies)
 }
 
 /// The codes of a tensor, quantized by as many threads as there are, a tile of rows at a time.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use septet_kernels::NonFinite;
+use septet_kernels::{NonFinite, PackedMatrix};
 
 use super::bytes::FileSlice;
 use super::encoding::Encoding;
@@ -27,6 +27,9 @@ pub enum Tensor {
     FinalNorm,
     /// Weights of a linear layer.
     Linear(Place),
+    /// (head_dim / 2): divisors of the rotary frequencies, in files of models whose frequencies are stretched
+    /// by more than one number.
+    RopeStretch,
 }
 
 impl Tensor {
@@ -36,6 +39,7 @@ impl Tensor {
             Self::Embedding => vec![config.vocab, config.hidden],
             Self::AttentionNorm(_) | Self::FfnNorm(_) | Self::FinalNorm => vec![config.hidden],
             Self::Bias(_, role) => vec![role.shape(config).0],
+            Self::RopeStretch => vec![config.head_dim / 2],
             Self::Linear(place) => {
                 let (rows, cols) = place.shape(config);
                 vec![rows, cols]
@@ -61,6 +65,8 @@ impl Tensor {
             Self::FfnNorm(at) => layer(at, "post_attention_layernorm.weight"),
             Self::Bias(at, role) => layer(at, &format!("{}.bias", linear(role))),
             Self::FinalNorm => "model.norm.weight".to_owned(),
+            // No such checkpoint has it but those that were made of a GGUF file.
+            Self::RopeStretch => self.gguf(),
             Self::Linear(Place::Layer(at, role)) => layer(at, &format!("{}.weight", linear(role))),
             Self::Linear(Place::Head) => "lm_head.weight".to_owned(),
         }
@@ -84,6 +90,7 @@ impl Tensor {
             Self::FfnNorm(at) => layer(at, "ffn_norm.weight"),
             Self::Bias(at, role) => layer(at, &format!("{}.bias", linear(role))),
             Self::FinalNorm => "output_norm.weight".to_owned(),
+            Self::RopeStretch => "rope_freqs.weight".to_owned(),
             Self::Linear(Place::Layer(at, role)) => layer(at, &format!("{}.weight", linear(role))),
             Self::Linear(Place::Head) => "output.weight".to_owned(),
         }
@@ -165,6 +172,21 @@ impl StoredTensor {
         self.cols
     }
 
+    /// How its values are stored.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The bytes of `rows`, in the order of the file.
+    ///
+    /// # Panics
+    ///
+    /// When a row is not there.
+    pub fn row_bytes(&self, rows: Range<usize>) -> &[u8] {
+        let stride = self.bytes.len() / self.rows;
+        &self.bytes[rows.start * stride..rows.end * stride]
+    }
+
     /// The file that holds it.
     pub fn file(&self) -> &Path {
         self.bytes.file()
@@ -237,6 +259,15 @@ pub trait Tensors: Send + Sync {
     ///
     /// For one whose type is not read, or that contradicts itself.
     fn find(&self, tensor: Tensor, config: &Config) -> Result<Option<StoredTensor>, Error>;
+
+    /// The layer at `place`, of files whose layers are packed codes.
+    ///
+    /// # Errors
+    ///
+    /// For one that is missing or damaged.
+    fn packed(&self, _place: Place, _config: &Config) -> Result<Option<PackedMatrix>, Error> {
+        Ok(None)
+    }
 
     /// The name of a tensor in these files.
     fn name(&self, tensor: Tensor) -> String;

@@ -26,13 +26,13 @@ const NAMES: [(&str, &str); 11] = [
 /// Architectures of such files, and what `config.json` calls them.
 const ARCHITECTURES: [(&str, &str); 2] = [("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")];
 
-/// The configuration of the model in `file`.
+/// The configuration of the model in `file`, and the `config.json` that says the same.
 ///
 /// # Errors
 ///
 /// For an architecture or a feature that the decoder does not implement, and keys that are missing, of another
 /// type, or do not fit together.
-pub fn config(file: &Gguf) -> Result<Config, Error> {
+pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
     let refuse = |key: &str, found: String, valid: String| Error::Config {
         file: file.file().to_owned(),
         key: key.to_owned(),
@@ -80,7 +80,8 @@ pub fn config(file: &Gguf) -> Result<Config, Error> {
             key(suffix)
         }
     };
-    let config = Config::of(&Keys { file: file.file(), object, spelling: &spelling })?;
+    let keys = Keys { file: file.file(), object, spelling: &spelling };
+    let config = Config::of(&keys)?;
     // What the decoder would silently compute wrong.
     let head_dim = config.head_dim as u64;
     for (name, valid) in [("expert_count", 0), ("attention.value_length", head_dim), ("rope.dimension_count", head_dim)]
@@ -91,7 +92,7 @@ pub fn config(file: &Gguf) -> Result<Config, Error> {
             return Err(refuse(&key(name), found.to_string(), format!("{valid}, or no such key")));
         }
     }
-    Ok(config)
+    Ok((config, Value::from(keys.object)))
 }
 
 /// `rope_scaling` as `config.json` has it.

@@ -11,18 +11,16 @@ use std::path::Path;
 
 pub use file::Gguf;
 
-use super::Checkpoint;
+use serde_json::json;
+
 use super::bytes::FileBytes;
 use super::tensor::{RowOrder, StoredTensor, Tensor, Tensors};
+use super::{Checkpoint, Texts};
 use crate::digest;
 use crate::model::config::Config;
 use crate::model::error::Error;
 use crate::model::linear::{Place, Role};
 use crate::model::tokenizer::Tokenizer;
-
-/// Divisors of the rotary frequencies, in files of models whose frequencies are stretched by more than one
-/// number.
-const STRETCH: &str = "rope_freqs.weight";
 
 /// Opens the model in `bytes`.
 ///
@@ -31,27 +29,16 @@ const STRETCH: &str = "rope_freqs.weight";
 /// For a file that is damaged, of another architecture, or without a tensor that its keys ask for.
 pub fn open(bytes: FileBytes) -> Result<Checkpoint, Error> {
     let file = Gguf::parse(bytes)?;
-    let config = config::config(&file)?;
-    let json = tokenizer::tokenizer_json(&file)?;
+    let (config, config_json) = config::config(&file)?;
+    let json = tokenizer::tokenizer_json(&file)?.to_string().into_bytes();
     let begins = file.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(true);
     let bos = config.bos.filter(|_| begins);
-    let tokenizer = Tokenizer::parse(json.to_string().as_bytes(), file.file(), config.vocab, bos)?;
-    let stretch = match file.tensor(STRETCH, RowOrder::Plain)? {
-        None => None,
-        Some(tensor) => {
-            let stretch = tensor.values()?;
-            let expected = config.head_dim / 2;
-            if stretch.len() != expected || !stretch.iter().all(|divisor| *divisor > 0.0) {
-                let reason =
-                    format!("{} values; valid: {expected} positive ones, one for a pair of a head", stretch.len());
-                return Err(Error::Gguf { file: file.file().to_owned(), place: format!("tensor `{STRETCH}`"), reason });
-            }
-            Some(stretch)
-        }
-    };
+    let tokenizer = Tokenizer::parse(&json, file.file(), config.vocab, bos)?;
+    let settings = json!({ "add_bos_token": begins }).to_string().into_bytes();
+    let texts = Texts { config: config_json.to_string().into_bytes(), tokenizer: json, settings: Some(settings) };
     // Neighbours of a head are rotated together in files of this architecture, halves in those of others.
     let interleaved = file.text("general.architecture")? == Some("llama");
-    Checkpoint::new(config, tokenizer, stretch, Box::new(Weights { file, interleaved }))
+    Checkpoint::new(config, tokenizer, texts, Box::new(Weights { file, interleaved }))
 }
 
 /// The tensors of the file.
@@ -245,14 +232,14 @@ mod tests {
     fn frequencies_may_be_stretched_by_a_tensor() {
         let mut files = Files::built_in();
         let stretch: Vec<u8> = (1..=16).flat_map(|divisor: u8| f32::from(divisor).to_le_bytes()).collect();
-        let entry = Entry { name: STRETCH.to_owned(), dimensions: vec![16], kind: TENSOR_F32, bytes: stretch };
+        let entry = Entry { name: Tensor::RopeStretch.gguf(), dimensions: vec![16], kind: TENSOR_F32, bytes: stretch };
         files.tensors.push(entry);
         let (stretched, plain) = (files.open().expect("opens").parts, builtin::load().expect("loads").parts);
         for (pair, (stretched, plain)) in stretched.frequencies.iter().zip(&plain.frequencies).enumerate() {
             assert_eq!(*stretched, plain / (pair + 1) as f64);
         }
         files.tensors.last_mut().expect("there").dimensions = vec![15];
-        assert!(files.refusal().contains("tensor `rope_freqs.weight`: 15 values; valid: 16"), "{}", files.refusal());
+        assert!(files.refusal().contains("tensor `rope_freqs.weight` has shape [15]"), "{}", files.refusal());
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! Quantized checkpoints: written, opened, and refused when they are spoiled.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use septet::model::checkpoint::packed::Manifest;
+use septet::model::{Checkpoint, Decoder, Error, Execution, LinearSet, Place, Role, Storage, builtin};
+use septet::pool::ThreadPool;
+use septet_kernels::{Format, Granularity, Layout};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn quantized(format: Format) -> Storage {
+    Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 }
+}
+
+/// Formats that differ from layer to layer.
+fn storage(place: Place) -> Storage {
+    match place {
+        Place::Layer(_, Role::Down) => quantized(Format::W4),
+        Place::Layer(..) => quantized(Format::W3p5),
+        Place::Head => quantized(Format::W3),
+    }
+}
+
+/// The built-in model, quantized into the folder `m` of a temporary one.
+fn written() -> (TempDir, Manifest) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let model = builtin::load().expect("built-in model");
+    let manifest = model.write_quantized(&folder.path().join("m"), storage, |_, _| {}).expect("writes");
+    (folder, manifest)
+}
+
+fn logits(model: &Checkpoint, linears: LinearSet) -> Vec<u32> {
+    let execution = Execution::fast(Arc::new(ThreadPool::new(1).expect("a thread")));
+    let mut decoder = Decoder::new(Arc::clone(&model.parts), vec![linears], execution, 16).expect("consistent");
+    let logits = decoder.prefill(&[0, 413, 432, 259, 383]).expect("finite");
+    logits.iter().map(|logit| logit.to_bits()).collect()
+}
+
+#[test]
+fn a_model_that_was_written_has_the_bits_of_the_one_that_is_quantized() {
+    let (folder, manifest) = written();
+    let (model, again) = (builtin::load().expect("loads"), Checkpoint::open(&folder.path().join("m")).expect("opens"));
+    assert_eq!(again.parts.config, model.parts.config);
+    assert_eq!(again.packed_storage(Place::Head), Some(quantized(Format::W3)));
+    assert_eq!(model.packed_storage(Place::Head), None);
+    let set = model.stored(storage).expect("quantizes");
+    let bits = 8.0 * set.stored_bytes() as f64 / set.weights() as f64;
+    assert_eq!((manifest.source_sha256.as_str(), manifest.bits_per_weight), (model.sha256().as_str(), bits));
+    assert!(manifest.bits_per_weight_overall > bits);
+    assert_eq!(logits(&again, again.stored(storage).expect("as stored")), logits(&model, set));
+    let text = "Once upon a time";
+    let tokens = |model: &Checkpoint| model.tokenizer.encode_prompt(text).expect("encodes");
+    assert_eq!(tokens(&again), tokens(&model));
+}
+
+#[test]
+fn codes_lie_at_cache_lines_in_the_order_of_the_layers() {
+    let (folder, _) = written();
+    let bytes = fs::read(folder.path().join("m/model.safetensors")).expect("reads");
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+    assert!((8 + header).is_multiple_of(64));
+    for (name, info) in metadata.tensors() {
+        assert!(info.dtype != safetensors::Dtype::U8 || info.data_offsets.0.is_multiple_of(64), "{name}");
+    }
+}
+
+#[test]
+fn other_formats_than_the_stored_ones_are_refused() {
+    let (folder, _) = written();
+    let model = Checkpoint::open(&folder.path().join("m")).expect("opens");
+    for asked in [Storage::F32, quantized(Format::W4)] {
+        let message = model.stored(|_| asked).expect_err("not what is stored").to_string();
+        assert!(message.contains("is stored as w3p5 in dense, g128"), "{message}");
+    }
+    let again = folder.path().join("again");
+    assert!(matches!(
+        model.write_quantized(&again, |_| quantized(Format::W4), |_, _| {}),
+        Err(Error::Quantized { .. })
+    ));
+    let error = builtin::load().expect("loads").write_quantized(&again, |_| Storage::F32, |_, _| {});
+    assert!(matches!(error, Err(Error::NotQuantized { .. })));
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let (folder, _) = written();
+    let model = builtin::load().expect("built-in model");
+    let before = fs::read(folder.path().join("m/septet.json")).expect("reads");
+    let error = model.write_quantized(&folder.path().join("m"), storage, |_, _| {}).expect_err("holds files");
+    assert!(error.to_string().contains("empty folder"), "{error}");
+    assert_eq!(fs::read(folder.path().join("m/septet.json")).expect("reads"), before);
+}
+
+/// The message with which a written model is refused after `spoil` was at its folder.
+fn refusal(spoil: impl Fn(&Path)) -> String {
+    let (folder, _) = written();
+    spoil(&folder.path().join("m"));
+    let model = Checkpoint::open(&folder.path().join("m"));
+    model.err().expect("a spoiled model was opened").to_string()
+}
+
+fn edit_manifest(folder: &Path, edit: impl Fn(&mut Value)) {
+    let file = folder.join("septet.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&file).expect("reads")).expect("JSON");
+    edit(&mut json);
+    fs::write(&file, json.to_string()).expect("writes");
+}
+
+#[test]
+fn spoiled_files_are_refused() {
+    const UP: &str = "model.layers.2.mlp.up_proj.weight";
+    let weights = |folder: &Path| folder.join("model.safetensors");
+    let message = refusal(|folder| {
+        let bytes = fs::read(weights(folder)).expect("reads");
+        fs::write(weights(folder), &bytes[..bytes.len() - 1]).expect("writes");
+    });
+    assert!(message.contains("model.safetensors"), "{message}");
+    let message = refusal(|folder| fs::rename(weights(folder), folder.join("other")).expect("renames"));
+    assert!(message.contains("model.safetensors"), "{message}");
+    let message = refusal(|folder| edit_manifest(folder, |json| json["linears"][UP]["format"] = Value::from("w4")));
+    assert!(message.contains(UP) && message.contains("in w4"), "{message}");
+    let message = refusal(|folder| edit_manifest(folder, |json| json["linears"][UP]["format"] = Value::from("w5")));
+    assert!(message.contains(UP) && message.contains("w3p5"), "{message}");
+    let message = refusal(|folder| edit_manifest(folder, |json| json["schema"] = Value::from(2)));
+    assert!(message.contains("`schema` is 2"), "{message}");
+    let message = refusal(|folder| edit_manifest(folder, |json| json["more"] = Value::from(2)));
+    assert!(message.contains("septet.json") && message.contains("more"), "{message}");
+    let message = refusal(|folder| fs::remove_file(folder.join("septet.json")).expect("removes"));
+    assert!(message.contains("U8"), "{message}");
+}
