@@ -127,6 +127,21 @@ fn doctor_prints_how_each_ceiling_was_measured() {
 }
 
 #[test]
+fn generate_refuses_numbers_that_mean_nothing() {
+    for (option, found, valid) in [
+        ("top-p", "1.5", "above 0 and at most 1"),
+        ("min-p", "-0.1", "from 0 to 1"),
+        ("repeat-penalty", "0", "a positive number"),
+        ("temperature", "NaN", "greedy"),
+    ] {
+        let (flag, is) = (format!("--{option}"), format!("{option} is {found}"));
+        refused(&["generate", "x", &flag, found], &[&is, valid]);
+    }
+    refused(&["generate", "x", "--top-k", "-1"], &["--top-k", "-1"]);
+    refused(&["generate", "x", "--greedy", "--top-k", "5"], &["--greedy", "--top-k"]);
+}
+
+#[test]
 fn mistakes_on_the_command_line_exit_with_3_and_a_suggestion() {
     refused(&["list", "--jsno"], &["'--json'"]);
     refused(&["lst"], &["'list'"]);

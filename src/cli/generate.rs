@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{Exit, output::note};
 use crate::mixed::{MixedError, MixedFormats};
-use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Storage};
+use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Sampling, Storage};
 use crate::pool::ThreadPool;
 
 /// Weights that are worth a thread: a product of fewer is over before a sleeping thread wakes up.
@@ -33,14 +33,28 @@ pub struct Args {
     #[arg(long, default_value = "w3p5")]
     format: WeightFormat,
     /// Take the most likely token each time.
-    #[arg(long, conflicts_with_all = ["temperature", "top_p", "seed"])]
+    #[arg(long, conflicts_with_all = [
+        "repeat_penalty", "repeat_last_n", "top_k", "top_p", "min_p", "temperature", "seed",
+    ])]
     greedy: bool,
-    /// Divide logits by this before sampling.
-    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Sample from the most likely tokens that together have this probability.
+    /// Divide positive logits of repeated tokens by this, and multiply negative ones; 1: off.
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
+    repeat_penalty: f32,
+    /// Tokens are repeated that are among this many last ones, of the prompt too.
+    #[arg(long, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
+    repeat_last_n: usize,
+    /// Sample from this many most likely tokens; 0: from all.
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
+    top_k: usize,
+    /// Of these, sample from the most likely ones that together have this probability; 1: from all.
     #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
     top_p: f32,
+    /// Of these, sample from those that have this share of the largest probability; 0: from all.
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
+    min_p: f32,
+    /// Divide the logits of what is left by this.
+    #[arg(long, value_name = "T", default_value_t = 0.8, allow_negative_numbers = true)]
+    temperature: f32,
     /// The same seed gives the same text.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -143,14 +157,15 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 impl Args {
     fn continue_text(&self, out: &mut impl Write) -> Result<(), GenerateError> {
-        let mut sampler = self.sampler()?;
         let model = Checkpoint::of(self.model.as_deref())?;
+        let mut sampler = self.sampler(model.parts.config.vocab)?;
         let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
         let linears = self.format.linears(&model)?;
         let threads = self.threads(linears.stored_bytes());
         let mut decoder = self.decoder(&model, linears, threads, prompt.len())?;
         let mut text = model.tokenizer.stream(&prompt)?;
 
+        sampler.read(&prompt);
         let start = Instant::now();
         let mut token = sampler.sample(decoder.prefill(&prompt)?);
         let prefill = start.elapsed();
@@ -187,8 +202,20 @@ impl Args {
         Ok(())
     }
 
-    fn sampler(&self) -> Result<Sampler, model::Error> {
-        if self.greedy { Ok(Sampler::Greedy) } else { Sampler::nucleus(self.temperature, self.top_p, self.seed) }
+    fn sampler(&self, vocab: usize) -> Result<Sampler, model::Error> {
+        if self.greedy {
+            return Ok(Sampler::Greedy);
+        }
+        let sampling = Sampling {
+            repeat_penalty: self.repeat_penalty,
+            repeat_last_n: self.repeat_last_n,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            temperature: self.temperature,
+            seed: self.seed,
+        };
+        Sampler::random(sampling, vocab)
     }
 
     /// The threads asked for, or as many as the weights are worth.
@@ -295,15 +322,39 @@ mod tests {
     }
 
     #[test]
+    fn the_best_of_one_is_greedy() {
+        let greedy = text(&["One day", "--greedy", "--max-tokens", "30"]);
+        assert_eq!(text(&["One day", "--top-k", "1", "--seed", "3", "--max-tokens", "30"]), greedy);
+    }
+
+    #[test]
+    fn a_penalty_counts_the_prompt_too() {
+        let prompt = "He saw a dog. She saw";
+        let line = [prompt, "--top-k", "1", "--max-tokens", "1"];
+        let next = |penalty: &[&str]| text(&[&line[..], penalty].concat());
+        assert_eq!(next(&[]), format!("{prompt} a\n"));
+        assert_ne!(next(&["--repeat-penalty", "100"]), next(&[]));
+        assert_eq!(next(&["--repeat-penalty", "100", "--repeat-last-n", "0"]), next(&[]));
+    }
+
+    #[test]
     fn mistakes_are_bad_input() {
         let long = "word ".repeat(600);
-        for line in
-            [["x", "--threads", "0"], ["x", "--top-p", "0"], ["x", "--model", "/nowhere"], [&long, "--seed", "1"]]
-        {
+        for line in [
+            ["x", "--threads", "0"],
+            ["x", "--top-p", "0"],
+            ["x", "--min-p", "-1"],
+            ["x", "--repeat-penalty", "0"],
+            ["x", "--model", "/nowhere"],
+            [&long, "--seed", "1"],
+        ] {
             let result = args(&line).continue_text(&mut Vec::new());
             assert!(matches!(result, Err(GenerateError::Model(_))), "{line:?}");
         }
         let Err(error) = Cli::try_parse_from(["bench", "x", "--format", "w5"]) else { panic!("accepted w5") };
         assert!(error.to_string().contains("f32, w4"), "{error}");
+        for option in ["--top-k", "--min-p", "--repeat-penalty", "--repeat-last-n"] {
+            assert!(Cli::try_parse_from(["bench", "x", "--greedy", option, "1"]).is_err(), "{option}");
+        }
     }
 }

@@ -37,5 +37,5 @@ pub use execution::{Execution, KernelChoice};
 pub use linear::{Linear, LinearSet, Place, Role, Storage};
 pub use parts::{Embedding, Matrix, ModelParts};
 pub use projector::{BoundLinear, Projector, bind};
-pub use sampler::Sampler;
+pub use sampler::{Sampler, Sampling};
 pub use tokenizer::Tokenizer;
