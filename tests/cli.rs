@@ -127,6 +127,15 @@ fn doctor_prints_how_each_ceiling_was_measured() {
 }
 
 #[test]
+fn generate_ends_at_a_stop_string() {
+    let line = ["generate", "Once upon a time", "--max-tokens", "20", "--stop", " girl", "--stop", "#"];
+    let (code, out, err) = bench(&[&line[..], &["--greedy"]].concat());
+    assert_eq!((code, out.as_str()), (0, "Once upon a time, there was a little\n"), "{err}");
+    assert!(err.contains("a stop string came"), "{err}");
+    assert_eq!(bench(&[&line[..], &["--top-k", "1"]].concat()).1, out);
+}
+
+#[test]
 fn generate_refuses_numbers_that_mean_nothing() {
     for (option, found, valid) in [
         ("top-p", "1.5", "above 0 and at most 1"),
@@ -139,6 +148,7 @@ fn generate_refuses_numbers_that_mean_nothing() {
     }
     refused(&["generate", "x", "--top-k", "-1"], &["--top-k", "-1"]);
     refused(&["generate", "x", "--greedy", "--top-k", "5"], &["--greedy", "--top-k"]);
+    refused(&["generate", "x", "--stop", ""], &["stop string is empty", "--stop"]);
 }
 
 #[test]

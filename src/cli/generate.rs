@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::{Exit, output::note};
 use crate::mixed::{MixedError, MixedFormats};
-use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Sampling, Storage};
+use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Sampling, StopStrings, Storage};
 use crate::pool::ThreadPool;
 
 /// Weights that are worth a thread: a product of fewer is over before a sleeping thread wakes up.
@@ -58,6 +58,9 @@ pub struct Args {
     /// The same seed gives the same text.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Stop where the text would contain this, which is not printed; may be repeated.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Vec<String>,
     /// Stop after this many tokens, if the text or the context does not end before.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_tokens: usize,
@@ -136,8 +139,9 @@ enum GenerateError {
 
 /// Why a text ended.
 #[derive(Clone, Copy)]
-enum Stop {
+enum Ending {
     EndOfText,
+    StopString,
     MaxTokens,
     ContextFull,
 }
@@ -157,6 +161,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 impl Args {
     fn continue_text(&self, out: &mut impl Write) -> Result<(), GenerateError> {
+        let mut stops = StopStrings::new(self.stop.clone())?;
         let model = Checkpoint::of(self.model.as_deref())?;
         let mut sampler = self.sampler(model.parts.config.vocab)?;
         let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
@@ -175,29 +180,34 @@ impl Args {
         out.flush()?;
         let start = Instant::now();
         let mut tokens = 0;
-        let stop = loop {
+        let ending = loop {
             if tokens == self.max_tokens {
-                break Stop::MaxTokens;
+                break Ending::MaxTokens;
             }
             if model.parts.config.eos.contains(&token) {
-                break Stop::EndOfText;
+                break Ending::EndOfText;
             }
             tokens += 1;
-            write!(out, "{}", text.push(token)?)?;
+            let passed = stops.push(&text.push(token)?);
+            write!(out, "{}", passed.text)?;
             out.flush()?;
+            if passed.stopped {
+                break Ending::StopString;
+            }
             if decoder.position() == model.parts.config.context {
-                break Stop::ContextFull;
+                break Ending::ContextFull;
             }
             if tokens < self.max_tokens {
                 token = sampler.sample(decoder.forward(token)?);
             }
         };
         let decode = start.elapsed();
-        writeln!(out, "{}", text.finish()?)?;
+        let last = stops.push(&text.finish()?);
+        writeln!(out, "{}{}", last.text, stops.finish())?;
         out.flush()?;
         let kernel_ns = decoder.take_spans().kernel_ns;
         let prompt = prompt.len();
-        let summary = Summary { format: self.format, threads, prompt, prefill, tokens, decode, kernel_ns, stop };
+        let summary = Summary { format: self.format, threads, prompt, prefill, tokens, decode, kernel_ns, ending };
         note(&summary.to_string());
         Ok(())
     }
@@ -253,22 +263,23 @@ struct Summary {
     decode: Duration,
     /// Share of `decode` in linear layers.
     kernel_ns: u64,
-    stop: Stop,
+    ending: Ending,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = |tokens: usize, time: Duration| tokens as f64 / time.as_secs_f64().max(1e-9);
         let share = 100.0 * self.kernel_ns as f64 / (self.decode.as_nanos() as f64).max(1.0);
-        let stop = match self.stop {
-            Stop::EndOfText => "the text ended",
-            Stop::MaxTokens => "--max-tokens reached",
-            Stop::ContextFull => "the context is full",
+        let ending = match self.ending {
+            Ending::EndOfText => "the text ended",
+            Ending::StopString => "a stop string came",
+            Ending::MaxTokens => "--max-tokens reached",
+            Ending::ContextFull => "the context is full",
         };
         write!(
             f,
             "{} weights, {} threads; prefill: {} tokens, {:.0} tokens/s; text: {} tokens, {:.0} tokens/s, \
-             {share:.0} % of the time in linear layers; {stop}",
+             {share:.0} % of the time in linear layers; {ending}",
             self.format,
             self.threads,
             self.prompt,
@@ -322,6 +333,25 @@ mod tests {
     }
 
     #[test]
+    fn a_stop_string_ends_the_text_wherever_tokens_end() {
+        let line = ["Once upon a time", "--greedy", "--max-tokens", "40"];
+        let whole = text(&line);
+        let continuation = &whole["Once upon a time".len()..];
+        for stop in ["irl na", "little girl named Lily. She", "time"] {
+            let expected = match continuation.find(stop) {
+                Some(at) => format!("Once upon a time{}\n", &continuation[..at]),
+                None => whole.clone(),
+            };
+            assert_eq!(text(&[&line[..], &["--stop", stop]].concat()), expected, "{stop:?}");
+        }
+        let either = [&line[..], &["--stop", "Lily", "--stop", "little"]].concat();
+        assert_eq!(text(&either), text(&[&line[..], &["--stop", "little"]].concat()));
+        // What was held back is printed where the text ends before the stop string does.
+        let end = whole.trim_end().chars().last().expect("some text");
+        assert_eq!(text(&[&line[..], &["--stop", &format!("{end}#")]].concat()), whole);
+    }
+
+    #[test]
     fn the_best_of_one_is_greedy() {
         let greedy = text(&["One day", "--greedy", "--max-tokens", "30"]);
         assert_eq!(text(&["One day", "--top-k", "1", "--seed", "3", "--max-tokens", "30"]), greedy);
@@ -345,6 +375,7 @@ mod tests {
             ["x", "--top-p", "0"],
             ["x", "--min-p", "-1"],
             ["x", "--repeat-penalty", "0"],
+            ["x", "--stop", ""],
             ["x", "--model", "/nowhere"],
             [&long, "--seed", "1"],
         ] {

@@ -116,6 +116,9 @@ pub enum Error {
     #[error("{option} is {found}; valid: {valid}")]
     Sampling { option: &'static str, found: f32, valid: &'static str },
 
+    #[error("a stop string is empty, and every text contains that; give `--stop` some text, or leave it out")]
+    EmptyStop,
+
     #[error("unknown shape `{found}`; valid: {valid}")]
     Preset { found: String, valid: String },
 

@@ -27,6 +27,7 @@ pub mod residual;
 pub mod rope;
 pub mod sampler;
 pub mod shape;
+pub mod stop;
 pub mod tokenizer;
 
 pub use checkpoint::Checkpoint;
@@ -38,4 +39,5 @@ pub use linear::{Linear, LinearSet, Place, Role, Storage};
 pub use parts::{Embedding, Matrix, ModelParts};
 pub use projector::{BoundLinear, Projector, bind};
 pub use sampler::{Sampler, Sampling};
+pub use stop::StopStrings;
 pub use tokenizer::Tokenizer;
