@@ -136,6 +136,37 @@ fn generate_ends_at_a_stop_string() {
 }
 
 #[test]
+fn quantize_writes_a_model_that_generate_takes_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("tiny-w3p5").display().to_string();
+    let (code, out, err) = bench(&["quantize", "--format", "w3p5", "-o", &model]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("29 linear layers in w3p5, 3.625 bits a weight"), "{out}");
+
+    let line = ["generate", "Once upon a time", "--greedy", "--max-tokens", "24"];
+    let (_, expected, _) = bench(&line);
+    let (code, text, err) = bench(&[&line[..], &["--model", &model]].concat());
+    assert_eq!((code, text), (0, expected));
+    assert!(err.starts_with("3.625-bit weights"), "{err}");
+
+    refused(&["generate", "x", "--model", &model, "--format", "w4"], &["is stored as w3p5", "w4", "quantized from"]);
+    refused(&["quantize", "-o", &model], &["tiny-w3p5", "empty folder"]);
+    refused(&["quantize", "--format", "f32", "-o", &format!("{model}-f32")], &["f32", "a format for every layer"]);
+    refused(&["quantize", "--layout", "rows5", "-o", "x"], &["rows5", "rows16"]);
+}
+
+#[test]
+fn generate_keeps_keys_and_values_as_it_is_told() {
+    let line = ["generate", "Once upon a time", "--greedy", "--max-tokens", "24"];
+    let (_, expected, _) = bench(&line);
+    for format in ["f32", "f16"] {
+        assert_eq!(bench(&[&line[..], &["--kv-cache", format]].concat()).1, expected, "{format}");
+    }
+    assert!(bench(&[&line[..], &["--kv-cache", "int8"]].concat()).1.starts_with("Once upon a time"));
+    refused(&["generate", "x", "--kv-cache", "f8"], &["f8", "int8"]);
+}
+
+#[test]
 fn generate_refuses_numbers_that_mean_nothing() {
     for (option, found, valid) in [
         ("top-p", "1.5", "above 0 and at most 1"),

@@ -8,6 +8,7 @@ use septet::arm::{ActivationUse, Epilogue, Regions};
 use septet::mixed::{GRANULARITY, MixedFormats, SensitivityTable};
 use septet::model::checkpoint::FileBytes;
 use septet::model::checkpoint::hugging_face::Shards;
+use septet::model::kv_cache::CacheFormat;
 use septet::model::perplexity::{TEXT, evaluate, token_stream};
 use septet::model::shape::{self, PRESETS, Preset, ShapeModel};
 use septet::model::{
@@ -398,6 +399,24 @@ fn quantization_costs_what_its_bits_suggest() {
     assert!(klds.is_sorted() && klds[0] > 0.0 && klds[0] < 0.1 && klds[2] < 0.5, "{evaluation:#?}");
     assert!(evaluation.candidates[0].top1_agreement > 0.8, "{evaluation:#?}");
     println!("{evaluation:#?}");
+}
+
+/// What a key/value cache of fewer bits costs, beside weights in f32 and beside the 3.5-bit weights that it
+/// would serve.
+#[test]
+fn caches_of_fewer_bits_stay_near_the_model() {
+    let model = builtin::load().expect("built-in model");
+    let stream = token_stream(&model.tokenizer, TEXT).expect("encodes");
+    let linears = model.linears().expect("finite");
+    let candidate = |kv_cache| {
+        let execution = Execution { kv_cache, ..execution(1) };
+        Decoder::new(Arc::clone(&model.parts), vec![linears.clone()], execution, usize::MAX).expect("consistent")
+    };
+    let mut candidates = [candidate(CacheFormat::F16), candidate(CacheFormat::Int8)];
+    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, &stream[..=1024]).expect("finite");
+    let [f16, int8] = [0, 1].map(|at| evaluation.candidates[at].mean_kld);
+    println!("f16 {f16:.2e} nats, int8 {int8:.2e} nats");
+    assert!(0.0 < f16 && f16 < 1e-6 && f16 < int8 && int8 < 1e-3, "{evaluation:#?}");
 }
 
 /// On text that the sensitivity table was not measured on, mixed formats are closer to the model

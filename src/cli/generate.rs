@@ -4,18 +4,19 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use miette::{IntoDiagnostic, Result};
-use septet_kernels::{Format, Granularity, Level, UnknownLevel};
+use septet_kernels::{Level, UnknownLevel};
 use thiserror::Error;
 
-use super::{Exit, output::note};
-use crate::mixed::{MixedError, MixedFormats};
-use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Sampling, StopStrings, Storage};
+use super::Exit;
+use super::output::note;
+use super::weight_format::{self, WeightFormat, WeightFormatError};
+use crate::model::kv_cache::CacheFormat;
+use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Sampling, StopStrings};
 use crate::pool::ThreadPool;
 
 /// Weights that are worth a thread: a product of fewer is over before a sleeping thread wakes up.
@@ -29,9 +30,12 @@ pub struct Args {
     /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Weights of the linear layers: f32, w4, w3p5, w3 or mixed.
-    #[arg(long, default_value = "w3p5")]
-    format: WeightFormat,
+    /// Weights of the linear layers: f32, w4, w3p5, w3 or mixed [default: as a quantized model has them, else w3p5].
+    #[arg(long)]
+    format: Option<WeightFormat>,
+    /// Numbers of the key/value cache: f32, f16 or int8.
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_cache)]
+    kv_cache: CacheFormat,
     /// Take the most likely token each time.
     #[arg(long, conflicts_with_all = [
         "repeat_penalty", "repeat_last_n", "top_k", "top_p", "min_p", "temperature", "seed",
@@ -69,58 +73,8 @@ pub struct Args {
     threads: Option<usize>,
 }
 
-/// Weights of the linear layers: as stored, or quantized in groups of 128.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum WeightFormat {
-    F32,
-    Quantized(Format),
-    /// A format for each tensor, by measured sensitivity.
-    Mixed,
-}
-
-impl WeightFormat {
-    /// The linear layers of `model` in these weights.
-    fn linears(self, model: &Checkpoint) -> Result<LinearSet, GenerateError> {
-        let quantized = |format| Storage::Quantized {
-            format,
-            layout: Execution::fast_layout(),
-            granularity: Granularity::Group128,
-        };
-        Ok(match self {
-            Self::F32 => model.linears()?,
-            Self::Quantized(format) => model.stored(|_| quantized(format))?,
-            Self::Mixed => {
-                let formats = MixedFormats::for_model(&model.parts.config)?;
-                model.stored(|place| quantized(formats.format(place)))?
-            }
-        })
-    }
-}
-
-impl fmt::Display for WeightFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::F32 => f.write_str("f32"),
-            Self::Quantized(format) => format.fmt(f),
-            Self::Mixed => f.write_str("mixed"),
-        }
-    }
-}
-
-impl FromStr for WeightFormat {
-    type Err = UnknownLevel;
-
-    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "mixed" => Ok(Self::Mixed),
-            _ => Format::parse(name).map(Self::Quantized).map_err(|mut unknown| {
-                unknown.valid.insert(0, "f32");
-                unknown.valid.push("mixed");
-                unknown
-            }),
-        }
-    }
+fn kv_cache(name: &str) -> Result<CacheFormat, UnknownLevel> {
+    CacheFormat::parse(name)
 }
 
 /// Why a text could not be continued.
@@ -129,9 +83,9 @@ enum GenerateError {
     /// The model, the prompt or an option is wrong: bad input.
     #[error(transparent)]
     Model(#[from] model::Error),
-    /// There are no sensitivities to mix formats by.
+    /// The model has no weights in the format: bad input.
     #[error(transparent)]
-    Mixed(#[from] MixedError),
+    Format(#[from] WeightFormatError),
     /// Nothing can be written. A reader that went away is no error.
     #[error("can not write the text: {0}")]
     Output(#[from] io::Error),
@@ -155,7 +109,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             note(&format!("error: {error}"));
             Ok(Exit::Partial)
         }
-        Err(error @ (GenerateError::Model(_) | GenerateError::Mixed(_))) => Err(error).into_diagnostic(),
+        Err(error @ (GenerateError::Model(_) | GenerateError::Format(_))) => Err(error).into_diagnostic(),
     }
 }
 
@@ -165,7 +119,7 @@ impl Args {
         let model = Checkpoint::of(self.model.as_deref())?;
         let mut sampler = self.sampler(model.parts.config.vocab)?;
         let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
-        let linears = self.format.linears(&model)?;
+        let (linears, format) = weight_format::linears(&model, self.format)?;
         let threads = self.threads(linears.stored_bytes());
         let mut decoder = self.decoder(&model, linears, threads, prompt.len())?;
         let mut text = model.tokenizer.stream(&prompt)?;
@@ -207,7 +161,7 @@ impl Args {
         out.flush()?;
         let kernel_ns = decoder.take_spans().kernel_ns;
         let prompt = prompt.len();
-        let summary = Summary { format: self.format, threads, prompt, prefill, tokens, decode, kernel_ns, ending };
+        let summary = Summary { format, threads, prompt, prefill, tokens, decode, kernel_ns, ending };
         note(&summary.to_string());
         Ok(())
     }
@@ -249,13 +203,14 @@ impl Args {
         }
         let pool = ThreadPool::new(threads).map_err(|cause| model::Error::Threads { threads, cause })?;
         let positions = prompt.saturating_add(self.max_tokens.max(1));
-        Decoder::new(Arc::clone(&model.parts), vec![linears], Execution::fast(Arc::new(pool)), positions)
+        let execution = Execution { kv_cache: self.kv_cache, ..Execution::fast(Arc::new(pool)).for_layout(&linears) };
+        Decoder::new(Arc::clone(&model.parts), vec![linears], execution, positions)
     }
 }
 
 /// What the last line on stderr says.
 struct Summary {
-    format: WeightFormat,
+    format: String,
     threads: usize,
     prompt: usize,
     prefill: Duration,

@@ -20,11 +20,13 @@ mod list;
 mod output;
 mod plan;
 mod product;
+mod quantize;
 mod report;
 mod run;
 mod schema;
 mod select;
 mod sensitivity;
+mod weight_format;
 
 pub use exit::Exit;
 
@@ -54,6 +56,7 @@ enum Command {
     Plan(plan::Args),
     #[command(hide = true)]
     Product(product::Args),
+    Quantize(quantize::Args),
     Report(report::Args),
     Run(run::Args),
     Schema(schema::Args),
@@ -75,6 +78,7 @@ impl Command {
             Self::Load(args) => calibration_block::run_load(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Product(args) => product::run(&args),
+            Self::Quantize(args) => quantize::run(&args),
             Self::Report(args) => report::run(&args),
             Self::Run(args) => run::run(&args),
             Self::Schema(args) => schema::run(&args),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use septet_kernels::{Blocking, Isa, Layout, Prefetch, Shape, Unpack, Unroll, Variant};
 
 use super::kv_cache::CacheFormat;
+use super::linear::{Linear, LinearSet};
 use super::prefill::BATCH;
 use crate::arm::{ActivationUse, Arm, Epilogue, Prefill, Regions};
 use crate::pool::ThreadPool;
@@ -73,7 +74,7 @@ impl Execution {
         if Isa::best() == Isa::Scalar { Layout::Dense } else { Layout::Rows16 }
     }
 
-    /// A good choice on this CPU, on the threads of `pool`.
+    /// A good choice on this CPU, on the threads of `pool`, for any layout that is [`Execution::fast_layout`].
     pub fn fast(pool: Arc<ThreadPool>) -> Self {
         Self {
             pool,
@@ -87,5 +88,14 @@ impl Execution {
             kv_cache: CacheFormat::F32,
             prompt_batch: BATCH,
         }
+    }
+
+    /// As it is, but for kernels that read `linears`: without vectors, `rows16` is read a row at a time.
+    pub fn for_layout(mut self, linears: &LinearSet) -> Self {
+        let rows16 = |linear: &Linear| matches!(linear, Linear::Quantized(matrix) if matrix.layout() == Layout::Rows16);
+        if self.kernel.isa == Isa::Scalar && linears.iter().any(rows16) {
+            self.kernel.unroll = Unroll::U1;
+        }
+        self
     }
 }

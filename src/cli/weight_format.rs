@@ -1,0 +1,104 @@
+//! The formats of linear layers that a command line can ask for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use septet_kernels::{Format, Granularity, Layout, Level, UnknownLevel};
+use thiserror::Error;
+
+use crate::mixed::{MixedError, MixedFormats};
+use crate::model::{self, Checkpoint, Execution, LinearSet, Place, Storage};
+
+/// Weights of the linear layers: as they are, or quantized in groups of 128.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeightFormat {
+    F32,
+    Quantized(Format),
+    /// A format for each tensor, by measured sensitivity.
+    Mixed,
+}
+
+impl WeightFormat {
+    /// How each layer of `model` is kept in this format; codes lie in `layout`.
+    ///
+    /// # Errors
+    ///
+    /// Without sensitivities to mix formats by.
+    pub fn storage(self, model: &Checkpoint, layout: Layout) -> Result<impl Fn(Place) -> Storage, MixedError> {
+        let mixed = match self {
+            Self::Mixed => Some(MixedFormats::for_model(&model.parts.config)?),
+            Self::F32 | Self::Quantized(_) => None,
+        };
+        Ok(move |place| {
+            let format = match (self, &mixed) {
+                (Self::Quantized(format), _) => format,
+                (_, Some(mixed)) => mixed.format(place),
+                (_, None) => return Storage::F32,
+            };
+            Storage::Quantized { format, layout, granularity: Granularity::Group128 }
+        })
+    }
+}
+
+/// The linear layers of `model` in the format `asked`, and its name. Without one they are as a quantized model has
+/// them, or else in `w3p5`.
+///
+/// # Errors
+///
+/// For another format than that of a quantized model, weights that can not be quantized, and as
+/// [`WeightFormat::storage`].
+pub fn linears(model: &Checkpoint, asked: Option<WeightFormat>) -> Result<(LinearSet, String), WeightFormatError> {
+    let packed = |place| model.packed_storage(place);
+    match (packed(Place::Head), asked) {
+        (Some(_), None) => {
+            let set = model.stored(|place| packed(place).unwrap_or(Storage::F32))?;
+            let bits = 8.0 * set.stored_bytes() as f64 / set.weights() as f64;
+            Ok((set, format!("{bits:.3}-bit")))
+        }
+        (head, asked) => {
+            let format = asked.unwrap_or(WeightFormat::Quantized(Format::W3p5));
+            let layout = match head {
+                Some(Storage::Quantized { layout, .. }) => layout,
+                _ => Execution::fast_layout(),
+            };
+            Ok((model.stored(format.storage(model, layout)?)?, format.to_string()))
+        }
+    }
+}
+
+/// Why there are no linear layers in a format.
+#[derive(Debug, Error)]
+pub enum WeightFormatError {
+    /// The model is wrong, or is quantized to another format: bad input.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// There are no sensitivities to mix formats by.
+    #[error(transparent)]
+    Mixed(#[from] MixedError),
+}
+
+impl fmt::Display for WeightFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32 => f.write_str("f32"),
+            Self::Quantized(format) => format.fmt(f),
+            Self::Mixed => f.write_str("mixed"),
+        }
+    }
+}
+
+impl FromStr for WeightFormat {
+    type Err = UnknownLevel;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLevel> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "mixed" => Ok(Self::Mixed),
+            _ => Format::parse(name).map(Self::Quantized).map_err(|mut unknown| {
+                unknown.valid.insert(0, "f32");
+                unknown.valid.push("mixed");
+                unknown
+            }),
+        }
+    }
+}
