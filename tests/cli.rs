@@ -183,6 +183,12 @@ fn generate_refuses_numbers_that_mean_nothing() {
 }
 
 #[test]
+fn generate_asks_for_a_chat_template() {
+    refused(&["generate", "x", "--chat"], &["models/tiny", "no chat template", "leave `--chat` out"]);
+    refused(&["generate", "x", "--system", "y"], &["--chat"]);
+}
+
+#[test]
 fn mistakes_on_the_command_line_exit_with_3_and_a_suggestion() {
     refused(&["list", "--jsno"], &["'--json'"]);
     refused(&["lst"], &["'list'"]);

@@ -561,7 +561,7 @@ impl Files {
         let config = in_memory("config.json", self.config.to_string().into_bytes());
         let tokenizer = in_memory("tokenizer.json", self.tokenizer.clone());
         let model = Shards::new(Path::new("m"), vec![in_memory("model.safetensors", weights)])
-            .and_then(|shards| Checkpoint::from_files(&config, &tokenizer, None, shards))
+            .and_then(|shards| Checkpoint::from_files(&config, &tokenizer, None, None, shards))
             .and_then(|model| model.linears());
         match model {
             Ok(_) => panic!("a spoiled model was accepted"),
@@ -673,4 +673,21 @@ fn shards_with_an_index_load_like_one_file() {
             .collect()
     };
     assert!(weights(&model) == weights(&whole));
+}
+
+#[test]
+fn a_text_ends_where_the_tokenizer_says_too() {
+    let files = Files::built_in();
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("writes");
+    write("config.json", files.config.to_string().as_bytes());
+    write("tokenizer.json", &files.tokenizer);
+    write("model.safetensors", &files.weights());
+    for (settings, ends) in [(r#"{"eos_token": "!"}"#, 2), (r#"{"eos_token": "<|endoftext|>"}"#, 1), ("{}", 1)] {
+        write("tokenizer_config.json", settings.as_bytes());
+        let model = Checkpoint::open(folder.path()).expect("loads");
+        let eos = &model.parts.config.eos;
+        assert_eq!((eos[0], eos.len()), (0, ends), "{settings}");
+        assert!(ends == 1 || model.tokenizer.id("!") == Some(eos[1]), "{settings}");
+    }
 }

@@ -1,5 +1,5 @@
-//! `bench generate`: the complete pipeline continues a text. The text goes to stdout as it is
-//! made, everything else to stderr.
+//! `bench generate`: the complete pipeline continues a text, or answers a message. The text goes to stdout as it
+//! is made, everything else to stderr.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use miette::{IntoDiagnostic, Result};
 use septet_kernels::{Level, UnknownLevel};
 use thiserror::Error;
@@ -25,7 +26,7 @@ const BYTES_PER_THREAD: usize = 4 << 20;
 /// Continue a text with a trained model
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The text to continue.
+    /// The text to continue, or with --chat the message to answer.
     prompt: String,
     /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
     #[arg(long, value_name = "MODEL")]
@@ -36,6 +37,12 @@ pub struct Args {
     /// Numbers of the key/value cache: f32, f16 or int8.
     #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_cache)]
     kv_cache: CacheFormat,
+    /// Format the prompt as a message of a user with the model's chat template, and print the answer alone.
+    #[arg(long)]
+    chat: bool,
+    /// What the chat's system message says [default: none, or that of the template].
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    system: Option<String>,
     /// Take the most likely token each time.
     #[arg(long, conflicts_with_all = [
         "repeat_penalty", "repeat_last_n", "top_k", "top_p", "min_p", "temperature", "seed",
@@ -118,7 +125,7 @@ impl Args {
         let mut stops = StopStrings::new(self.stop.clone())?;
         let model = Checkpoint::of(self.model.as_deref())?;
         let mut sampler = self.sampler(model.parts.config.vocab)?;
-        let prompt = model.tokenizer.encode_prompt(&self.prompt)?;
+        let prompt = self.prompt(&model)?;
         let (linears, format) = weight_format::linears(&model, self.format)?;
         let threads = self.threads(linears.stored_bytes());
         let mut decoder = self.decoder(&model, linears, threads, prompt.len())?;
@@ -130,8 +137,10 @@ impl Args {
         let prefill = start.elapsed();
         decoder.take_spans();
 
-        write!(out, "{}", self.prompt)?;
-        out.flush()?;
+        if !self.chat {
+            write!(out, "{}", self.prompt)?;
+            out.flush()?;
+        }
         let start = Instant::now();
         let mut tokens = 0;
         let ending = loop {
@@ -180,6 +189,16 @@ impl Args {
             seed: self.seed,
         };
         Sampler::random(sampling, vocab)
+    }
+
+    /// The tokens that the model reads before it is asked for one.
+    fn prompt(&self, model: &Checkpoint) -> Result<Vec<u32>, model::Error> {
+        if self.chat {
+            let text = model.chat.prompt(self.system.as_deref(), &self.prompt, Utc::now())?;
+            model.tokenizer.encode_chat(&text)
+        } else {
+            model.tokenizer.encode_prompt(&self.prompt)
+        }
     }
 
     /// The threads asked for, or as many as the weights are worth.
@@ -247,6 +266,9 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
@@ -285,6 +307,31 @@ mod tests {
         let sample = |seed, threads| text(&["One day", "--seed", seed, "--threads", threads, "--max-tokens", "40"]);
         assert_eq!(sample("1", "1"), sample("1", "2"));
         assert_ne!(sample("1", "1"), sample("2", "1"));
+    }
+
+    /// The built-in model with a file `chat_template.jinja`.
+    fn chat_model(template: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+        for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+            fs::copy(source.join(name), folder.path().join(name)).expect("copies");
+        }
+        fs::write(folder.path().join("chat_template.jinja"), template).expect("writes");
+        folder
+    }
+
+    #[test]
+    fn a_chat_prints_the_answer_alone() {
+        let plain = text(&["Once upon a time", "--greedy", "--max-tokens", "20"]);
+        let answer = plain.strip_prefix("Once upon a time").expect("begins with the prompt");
+        // With and without the token that begins a text, which is there once in any case.
+        for begin in ["", "{{ bos_token }}"] {
+            let folder = chat_model(&format!("{begin}{{{{ messages[-1].content }}}} a time"));
+            let model = folder.path().to_str().expect("UTF-8");
+            let chat = &["Once upon", "--chat", "--model", model, "--greedy", "--max-tokens", "20"];
+            assert_eq!(text(chat), answer, "{begin:?}");
+            assert_eq!(text(&[chat, &["--system", "Hello."][..]].concat()), answer, "{begin:?}");
+        }
     }
 
     #[test]
@@ -339,6 +386,9 @@ mod tests {
         }
         let Err(error) = Cli::try_parse_from(["bench", "x", "--format", "w5"]) else { panic!("accepted w5") };
         assert!(error.to_string().contains("f32, w4"), "{error}");
+        let Err(error) = args(&["x", "--chat"]).continue_text(&mut Vec::new()) else { panic!("answered") };
+        assert!(error.to_string().contains("no chat template"), "{error}");
+        assert!(Cli::try_parse_from(["bench", "x", "--system", "y"]).is_err());
         for option in ["--top-k", "--min-p", "--repeat-penalty", "--repeat-last-n"] {
             assert!(Cli::try_parse_from(["bench", "x", "--greedy", option, "1"]).is_err(), "{option}");
         }

@@ -24,7 +24,7 @@ pub fn load() -> Result<Checkpoint, Error> {
     let folder = Path::new("models/tiny");
     let file = |name: &str, bytes| FileBytes::constant(folder.join(name), bytes);
     let shards = Shards::new(folder, vec![file("model.safetensors", WEIGHTS)])?;
-    Checkpoint::from_files(&file("config.json", CONFIG), &file("tokenizer.json", TOKENIZER), None, shards)
+    Checkpoint::from_files(&file("config.json", CONFIG), &file("tokenizer.json", TOKENIZER), None, None, shards)
 }
 
 /// SHA-256 of the model's weights as stored.

@@ -119,6 +119,16 @@ pub enum Error {
     #[error("a stop string is empty, and every text contains that; give `--stop` some text, or leave it out")]
     EmptyStop,
 
+    #[error(
+        "{}: the model has no chat template, which would be the file chat_template.jinja, `chat_template` in tokenizer_config.json, \
+         or the key `tokenizer.chat_template` of a GGUF file: leave `--chat` out to continue the prompt as a text, or take a model \
+         that was made for chats", .model.display()
+    )]
+    NoChatTemplate { model: PathBuf },
+
+    #[error("{}: the chat template {reason}", .file.display())]
+    ChatTemplate { file: PathBuf, reason: String },
+
     #[error("unknown shape `{found}`; valid: {valid}")]
     Preset { found: String, valid: String },
 

@@ -12,6 +12,7 @@
 
 pub mod attention;
 pub mod builtin;
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod decoder;
@@ -30,6 +31,7 @@ pub mod shape;
 pub mod stop;
 pub mod tokenizer;
 
+pub use chat::Chat;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
 pub use decoder::Decoder;

@@ -43,13 +43,17 @@ impl Tokenizer {
     ///
     /// When the tokenizer has no token for a part of the text.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let mut tokens = self.encode_with(text, true)?;
-        if let Some(bos) = self.bos
-            && tokens.first() != Some(&bos)
-        {
-            tokens.insert(0, bos);
-        }
-        Ok(tokens)
+        self.encode_with(text, true).map(|tokens| self.begun(tokens))
+    }
+
+    /// The tokens of a `text` that a chat template wrote. Templates write special tokens themselves; the one that
+    /// begins a text is put before those that leave it out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode_prompt`].
+    pub fn encode_chat(&self, text: &str) -> Result<Vec<u32>, Error> {
+        self.encode(text).map(|tokens| self.begun(tokens))
     }
 
     /// The tokens of `text` alone.
@@ -59,6 +63,26 @@ impl Tokenizer {
     /// As [`Tokenizer::encode_prompt`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         self.encode_with(text, false)
+    }
+
+    /// The id of the token that is written as `text`.
+    pub fn id(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text)
+    }
+
+    /// How the token `id` is written.
+    pub fn text(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// `tokens` after the one that begins a text, once.
+    fn begun(&self, mut tokens: Vec<u32>) -> Vec<u32> {
+        if let Some(bos) = self.bos
+            && tokens.first() != Some(&bos)
+        {
+            tokens.insert(0, bos);
+        }
+        tokens
     }
 
     fn encode_with(&self, text: &str, special: bool) -> Result<Vec<u32>, Error> {
@@ -159,6 +183,9 @@ mod tests {
         assert_eq!(tokenizer.encode("Once upon a time").expect("encodes"), tokens[1..]);
         assert_eq!(tokenizer.decode(&tokens).expect("decodes"), "Once upon a time");
         assert_eq!(tokenizer.encode_prompt("").expect("encodes"), [0]);
+        for text in ["Once upon a time", "<|endoftext|>Once upon a time"] {
+            assert_eq!(tokenizer.encode_chat(text).expect("encodes"), tokens, "{text}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub use tensor::StoredTensor;
 use tensor::{Tensor, Tensors};
 
 use super::builtin;
+use super::chat::Chat;
 use super::config::Config;
 use super::error::Error;
 use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage, Unpacked};
@@ -36,6 +37,7 @@ use super::tokenizer::Tokenizer;
 pub struct Checkpoint {
     pub parts: Arc<ModelParts>,
     pub tokenizer: Tokenizer,
+    pub chat: Chat,
     /// The linear layers, layer by layer, still in their files.
     linears: LinearSet<StoredLinear>,
     tensors: Box<dyn Tensors>,
@@ -58,11 +60,14 @@ struct Texts {
     tokenizer: Vec<u8>,
     /// `tokenizer_config.json`
     settings: Option<Vec<u8>>,
+    /// `chat_template.jinja`
+    template: Option<Vec<u8>>,
 }
 
 impl Checkpoint {
     /// Opens a GGUF file, or a Hugging Face folder: `config.json`, `tokenizer.json` and
-    /// `model.safetensors`, or several safetensors files with their index.
+    /// `model.safetensors`, or several safetensors files with their index. Where they are there,
+    /// `tokenizer_config.json` and `chat_template.jinja` are read, too.
     ///
     /// # Errors
     ///
@@ -73,10 +78,11 @@ impl Checkpoint {
             return gguf::open(FileBytes::map(path)?);
         }
         let file = |name: &str| FileBytes::map(&path.join(name));
-        let settings =
-            path.join("tokenizer_config.json").exists().then(|| file("tokenizer_config.json")).transpose()?;
+        let optional = |name: &str| path.join(name).exists().then(|| file(name)).transpose();
+        let (settings, template) = (optional("tokenizer_config.json")?, optional("chat_template.jinja")?);
+        let (config, tokenizer) = (file("config.json")?, file("tokenizer.json")?);
         let shards = hugging_face::Shards::open(path)?;
-        Self::from_files(&file("config.json")?, &file("tokenizer.json")?, settings.as_ref(), shards)
+        Self::from_files(&config, &tokenizer, settings.as_ref(), template.as_ref(), shards)
     }
 
     /// The model at `path`, or the built-in one.
@@ -88,8 +94,8 @@ impl Checkpoint {
         path.map_or_else(builtin::load, |path| Self::open(path.as_ref()))
     }
 
-    /// The model of a Hugging Face folder: `config.json`, `tokenizer.json`, where there is one
-    /// `tokenizer_config.json`, and the weights.
+    /// The model of a Hugging Face folder: `config.json`, `tokenizer.json`, where there are such
+    /// `tokenizer_config.json` and `chat_template.jinja`, and the weights.
     ///
     /// # Errors
     ///
@@ -98,21 +104,33 @@ impl Checkpoint {
         config: &FileBytes,
         tokenizer: &FileBytes,
         settings: Option<&FileBytes>,
+        template: Option<&FileBytes>,
         shards: hugging_face::Shards,
     ) -> Result<Self, Error> {
         let texts = Texts {
             config: config.to_vec(),
             tokenizer: tokenizer.to_vec(),
             settings: settings.map(|settings| settings.to_vec()),
+            template: template.map(|template| template.to_vec()),
         };
-        let config = Config::parse(config, config.file())?;
-        let bos = hugging_face::bos(&config, settings)?;
-        let tokenizer = Tokenizer::parse(tokenizer, tokenizer.file(), config.vocab, bos)?;
-        Self::new(config, tokenizer, texts, Box::new(shards))
+        let folder = config.file().parent().unwrap_or(Path::new(""));
+        let mut config = Config::parse(config, config.file())?;
+        let said = hugging_face::Settings::read(settings)?;
+        let chat = said.chat(settings, template, folder)?;
+        let tokenizer = Tokenizer::parse(tokenizer, tokenizer.file(), config.vocab, said.bos(&config))?;
+        let eos = said.eos().and_then(|text| tokenizer.id(text));
+        config.eos.extend(eos.filter(|id| !config.eos.contains(id)));
+        Self::new(config, tokenizer, chat, texts, Box::new(shards))
     }
 
     /// A model of `tensors`; checks every tensor that `config` asks for.
-    fn new(config: Config, tokenizer: Tokenizer, texts: Texts, tensors: Box<dyn Tensors>) -> Result<Self, Error> {
+    fn new(
+        config: Config,
+        tokenizer: Tokenizer,
+        chat: Chat,
+        texts: Texts,
+        tensors: Box<dyn Tensors>,
+    ) -> Result<Self, Error> {
         let get = |tensor| tensors.get(tensor, &config);
         let vector = |tensor| get(tensor)?.values();
         let embedding = get(Tensor::Embedding)?;
@@ -140,7 +158,8 @@ impl Checkpoint {
         let frequencies = frequencies(&config, tensors.as_ref())?;
         let embedding = Embedding::Stored(embedding);
         let parts = ModelParts { config, embedding, norms, biases, final_norm, frequencies, wraps: false };
-        Ok(Self { parts: Arc::new(parts), tokenizer, linears: LinearSet { layers, head }, tensors, texts })
+        let linears = LinearSet { layers, head };
+        Ok(Self { parts: Arc::new(parts), tokenizer, chat, linears, tensors, texts })
     }
 
     /// SHA-256 of the files that hold weights.

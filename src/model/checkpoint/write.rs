@@ -59,8 +59,12 @@ impl Checkpoint {
         };
         text("config.json", &self.texts.config)?;
         text("tokenizer.json", &self.texts.tokenizer)?;
-        if let Some(settings) = &self.texts.settings {
-            text("tokenizer_config.json", settings)?;
+        for (name, found) in
+            [("tokenizer_config.json", &self.texts.settings), ("chat_template.jinja", &self.texts.template)]
+        {
+            if let Some(found) = found {
+                text(name, found)?;
+            }
         }
         let json = serde_json::to_string_pretty(&manifest).map(|json| json + "\n");
         text(MANIFEST, json.map_err(|cause| Error::Json { file: folder.join(MANIFEST), cause })?.as_bytes())?;

@@ -7,6 +7,7 @@ mod tokenizer;
 #[cfg(test)]
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use file::Gguf;
@@ -17,10 +18,19 @@ use super::bytes::FileBytes;
 use super::tensor::{RowOrder, StoredTensor, Tensor, Tensors};
 use super::{Checkpoint, Texts};
 use crate::digest;
+use crate::model::chat::{self, Chat};
 use crate::model::config::Config;
 use crate::model::error::Error;
 use crate::model::linear::{Place, Role};
 use crate::model::tokenizer::Tokenizer;
+
+/// Names of special tokens in chat templates, and the keys of their ids.
+const SPECIAL_TOKENS: [(&str, &str); 4] = [
+    ("bos_token", "tokenizer.ggml.bos_token_id"),
+    ("eos_token", "tokenizer.ggml.eos_token_id"),
+    ("unk_token", "tokenizer.ggml.unknown_token_id"),
+    ("pad_token", "tokenizer.ggml.padding_token_id"),
+];
 
 /// Opens the model in `bytes`.
 ///
@@ -34,11 +44,32 @@ pub fn open(bytes: FileBytes) -> Result<Checkpoint, Error> {
     let begins = file.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(true);
     let bos = config.bos.filter(|_| begins);
     let tokenizer = Tokenizer::parse(&json, file.file(), config.vocab, bos)?;
-    let settings = json!({ "add_bos_token": begins }).to_string().into_bytes();
-    let texts = Texts { config: config_json.to_string().into_bytes(), tokenizer: json, settings: Some(settings) };
+    let chat = chat(&file, &tokenizer)?;
+    let mut settings = json!({ "add_bos_token": begins, "chat_template": chat.templates.get(chat::DEFAULT) });
+    for (name, text) in &chat.tokens {
+        settings[name] = text.as_str().into();
+    }
+    let texts = Texts {
+        config: config_json.to_string().into_bytes(),
+        tokenizer: json,
+        settings: Some(settings.to_string().into_bytes()),
+        template: None,
+    };
     // Neighbours of a head are rotated together in files of this architecture, halves in those of others.
     let interleaved = file.text("general.architecture")? == Some("llama");
-    Checkpoint::new(config, tokenizer, texts, Box::new(Weights { file, interleaved }))
+    Checkpoint::new(config, tokenizer, chat, texts, Box::new(Weights { file, interleaved }))
+}
+
+/// The chat template of the file, and the texts of special tokens.
+fn chat(file: &Gguf, tokenizer: &Tokenizer) -> Result<Chat, Error> {
+    let template = file.text("tokenizer.chat_template")?;
+    let templates = template.map(|text| (chat::DEFAULT.to_owned(), text.to_owned())).into_iter().collect();
+    let mut tokens = BTreeMap::new();
+    for (name, key) in SPECIAL_TOKENS {
+        let id = file.integer(key)?.and_then(|id| u32::try_from(id).ok());
+        tokens.extend(id.and_then(|id| tokenizer.text(id)).map(|text| (name.to_owned(), text)));
+    }
+    Ok(Chat { file: file.file().to_owned(), templates, tokens })
 }
 
 /// The tensors of the file.
@@ -182,7 +213,9 @@ mod tests {
 
         fn bytes(&self) -> Vec<u8> {
             let kind = |key: &str| match key {
-                "general.architecture" | "tokenizer.ggml.model" | "tokenizer.ggml.pre" => TEXT,
+                "general.architecture" | "tokenizer.ggml.model" | "tokenizer.ggml.pre" | "tokenizer.chat_template" => {
+                    TEXT
+                }
                 "tokenizer.ggml.tokens" | "tokenizer.ggml.token_type" | "tokenizer.ggml.merges" => ARRAY,
                 "tokenizer.ggml.add_bos_token" => BOOL,
                 "llama.attention.layer_norm_rms_epsilon" => F32,
@@ -226,6 +259,18 @@ mod tests {
             assert_eq!(file.tokenizer.decode(&tokens).expect("decodes"), prompt);
             assert_eq!(logits(&file, &tokens), logits(&folder, &tokens));
         }
+    }
+
+    #[test]
+    fn a_chat_template_is_a_key() {
+        let mut files = Files::built_in();
+        assert!(files.open().expect("opens").chat.templates.is_empty());
+        files.values.push(("tokenizer.chat_template", text("{{ bos_token }}{{ messages[0].content }}{{ eos_token }}")));
+        let chat = files.open().expect("opens").chat;
+        let prompt = chat.prompt(None, "One day", chrono::DateTime::UNIX_EPOCH).expect("renders");
+        assert_eq!(prompt, "<|endoftext|>One day<|endoftext|>");
+        *files.value("tokenizer.chat_template") = text([0xff]);
+        assert!(files.refusal().contains("tokenizer.chat_template"), "{}", files.refusal());
     }
 
     #[test]
