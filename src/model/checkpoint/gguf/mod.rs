@@ -109,12 +109,13 @@ mod tests {
     use std::sync::Arc;
 
     use safetensors::{Dtype, SafeTensors};
+    use septet_kernels::{Format, Granularity, Layout};
     use serde_json::Value;
 
     use super::super::encoding::Encoding;
     use super::writer::{ARRAY, BOOL, F32, I32, TENSOR_F32, TEXT, U32, array, described, file, pair, text};
     use super::*;
-    use crate::model::{Decoder, Execution, builtin};
+    use crate::model::{Decoder, Execution, LinearSet, Storage, builtin};
     use crate::pool::ThreadPool;
 
     /// The type number of F16.
@@ -242,9 +243,13 @@ mod tests {
     }
 
     fn logits(model: &Checkpoint, prompt: &[u32]) -> Vec<f32> {
+        logits_of(model, model.linears().expect("finite"), prompt)
+    }
+
+    fn logits_of(model: &Checkpoint, linears: LinearSet, prompt: &[u32]) -> Vec<f32> {
         let execution = Execution::fast(Arc::new(ThreadPool::new(1).expect("a thread")));
-        let sets = vec![model.linears().expect("finite")];
-        let mut decoder = Decoder::new(Arc::clone(&model.parts), sets, execution, 64).expect("consistent");
+        let parts = Arc::clone(&model.parts);
+        let mut decoder = Decoder::new(parts, vec![linears], execution, 64).expect("consistent");
         decoder.prefill(prompt).expect("finite").to_vec()
     }
 
@@ -271,6 +276,29 @@ mod tests {
         assert_eq!(prompt, "<|endoftext|>One day<|endoftext|>");
         *files.value("tokenizer.chat_template") = text([0xff]);
         assert!(files.refusal().contains("tokenizer.chat_template"), "{}", files.refusal());
+    }
+
+    #[test]
+    fn a_quantized_copy_keeps_all_but_the_weights() {
+        let mut files = Files::built_in();
+        files.values.push(("tokenizer.chat_template", text("{{ messages[0].content }}{{ eos_token }}")));
+        let stretch: Vec<u8> = (1..=16).flat_map(|divisor: u8| f32::from(divisor).to_le_bytes()).collect();
+        let (name, dimensions) = (Tensor::RopeStretch.gguf(), vec![16]);
+        files.tensors.push(Entry { name, dimensions, kind: TENSOR_F32, bytes: stretch });
+        let model = files.open().expect("opens");
+        let storage =
+            |_| Storage::Quantized { format: Format::W4, layout: Layout::Dense, granularity: Granularity::Group128 };
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let copy = folder.path().join("copy");
+        model.write_quantized(&copy, storage, |_, _| {}).expect("writes");
+        let copy = Checkpoint::open(&copy).expect("opens");
+        assert_eq!(copy.parts.config, model.parts.config);
+        assert_eq!(copy.parts.frequencies, model.parts.frequencies);
+        assert_eq!((&copy.chat.templates, &copy.chat.tokens), (&model.chat.templates, &model.chat.tokens));
+        let tokens = model.tokenizer.encode_prompt("Once upon a time").expect("encodes");
+        assert_eq!(copy.tokenizer.encode_prompt("Once upon a time").expect("encodes"), tokens);
+        let logits = |model: &Checkpoint| logits_of(model, model.stored(storage).expect("in w4"), &tokens);
+        assert_eq!(logits(&copy), logits(&model));
     }
 
     #[test]
