@@ -255,7 +255,7 @@ impl PackedMatrix {
         8.0 * self.stored_bytes() as f64 / (self.rows() * self.cols()) as f64
     }
 
-    /// The codes of all rows, with [`TAIL`] readable bytes behind them.
+    /// The codes of all rows, with some readable bytes behind them.
     pub fn codes(&self) -> &[u8] {
         &self.codes
     }

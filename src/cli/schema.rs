@@ -1,4 +1,4 @@
-//! `bench schema`: JSON Schemas of the files of a results directory.
+//! `bench schema`: JSON Schemas of the files of a results directory, and of the manifest of a quantized model.
 
 use std::{
     fs, io,
@@ -14,7 +14,7 @@ use crate::{
     record::schema::{FileSchema, SCHEMAS},
 };
 
-/// Print the JSON Schema of a file of a results directory
+/// Print the JSON Schema of a file of a results directory or of a quantized model
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file, such as samples.csv [default: list them]

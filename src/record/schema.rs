@@ -1,4 +1,4 @@
-//! JSON Schemas of the files of a results directory, for readers in other languages.
+//! JSON Schemas of the files of a results directory, and of the manifest of a quantized model, for readers in other languages.
 //!
 //! They are made of the types that read and write the files, so they say what the readers accept. Of a CSV
 //! file the schema is that of a row: each property is a column, and its value what the text means; a column
@@ -17,6 +17,7 @@ use super::{
     store::MANIFEST_FILE,
 };
 use crate::calibration::{CALIBRATION_SCHEMA, Settings};
+use crate::model::checkpoint::packed;
 
 /// The schema of one kind of file.
 pub struct FileSchema {
@@ -32,7 +33,7 @@ pub struct FileSchema {
 }
 
 /// Every one. `open.csv` and `partial.csv` have the rows of `samples.csv`.
-pub const SCHEMAS: [FileSchema; 11] = [
+pub const SCHEMAS: [FileSchema; 12] = [
     FileSchema::of_file::<Manifest>(MANIFEST_FILE, MANIFEST_SCHEMA),
     FileSchema::of_rows::<Sample>(SAMPLES_SCHEMA),
     FileSchema::of_rows::<BlockRow>(SAMPLES_SCHEMA),
@@ -44,6 +45,7 @@ pub const SCHEMAS: [FileSchema; 11] = [
     FileSchema::of_file::<Settings>(CALIBRATION_FILE, CALIBRATION_SCHEMA),
     FileSchema::of_rows::<CalibrationRow>(CALIBRATION_SCHEMA),
     FileSchema::of_file::<Baseline>("baseline.json", BASELINE_SCHEMA),
+    FileSchema::of_file::<packed::Manifest>(packed::MANIFEST, packed::SCHEMA),
 ];
 
 impl FileSchema {

@@ -50,8 +50,11 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Packing {
+    /// As `--format` has it.
     pub format: String,
+    /// As the axis `layout` has it.
     pub layout: String,
+    /// As the axis `granularity` has it.
     pub granularity: String,
 }
 
