@@ -62,9 +62,13 @@ fn codes_lie_at_cache_lines_in_the_order_of_the_layers() {
     let bytes = fs::read(folder.path().join("m/model.safetensors")).expect("reads");
     let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("a safetensors file");
     assert!((8 + header).is_multiple_of(64));
-    for (name, info) in metadata.tensors() {
-        assert!(info.dtype != safetensors::Dtype::U8 || info.data_offsets.0.is_multiple_of(64), "{name}");
-    }
+    let tensors = metadata.tensors();
+    let mut codes: Vec<_> = tensors.iter().filter(|(_, info)| info.dtype == safetensors::Dtype::U8).collect();
+    codes.sort_by_key(|(_, info)| info.data_offsets);
+    assert!(codes.iter().all(|(_, info)| info.data_offsets.0.is_multiple_of(64)));
+    let names: Vec<&str> = codes.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((names.len(), names[0]), (29, "model.layers.0.self_attn.q_proj.weight"));
+    assert_eq!(names[27..], ["model.layers.3.mlp.down_proj.weight", "lm_head.weight"]);
 }
 
 #[test]
@@ -82,6 +86,7 @@ fn other_formats_than_the_stored_ones_are_refused() {
     ));
     let error = builtin::load().expect("loads").write_quantized(&again, |_| Storage::F32, |_, _| {});
     assert!(matches!(error, Err(Error::NotQuantized { .. })));
+    assert!(!again.exists(), "nothing is written of what can not be");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Weights of a Hugging Face folder, and its manifest: every tensor that is found has the values of its shape.
+//! Weights of a Hugging Face folder: every tensor that is found has the values of its shape.
 #![no_main]
 
 use std::{path::Path, sync::LazyLock};

@@ -17,6 +17,9 @@ struct Architecture {
     qkv_bias: bool,
 }
 
+/// The largest size: products of two of them can not overflow.
+const LARGEST: usize = 1 << 24;
+
 const ARCHITECTURES: [Architecture; 3] = [
     Architecture { name: "LlamaForCausalLM", qkv_bias: false },
     Architecture { name: "MistralForCausalLM", qkv_bias: false },
@@ -114,6 +117,10 @@ impl Config {
         if head_dim == 0 || !head_dim.is_multiple_of(2) {
             return Err(keys.unsupported("head_dim", head_dim, "an even number".to_owned()));
         }
+        if heads * head_dim > LARGEST {
+            let valid = format!("at most {LARGEST} divided by the number of heads, {heads}");
+            return Err(keys.unsupported("head_dim", head_dim, valid));
+        }
         let vocab = keys.dimension("vocab_size")?;
         let token_id = format!("a token id below {} = {vocab}", (keys.spelling)("vocab_size"));
         let positions = keys.dimension("max_position_embeddings")?;
@@ -194,11 +201,11 @@ impl Keys<'_> {
         self.optional(key, valid)?.ok_or_else(missing)
     }
 
-    /// A size: at least 1, and small enough that products of sizes can not overflow.
+    /// A size: at least 1, and at most [`LARGEST`].
     fn dimension(&self, key: &str) -> Result<usize, Error> {
         let valid = "an integer from 1 to 2^24";
         match self.required::<f64>(key, valid)? {
-            value if (1.0..=16_777_216.0).contains(&value) && value.fract() == 0.0 => Ok(value as usize),
+            value if (1.0..=LARGEST as f64).contains(&value) && value.fract() == 0.0 => Ok(value as usize),
             value => Err(self.unsupported(key, value, valid.to_owned())),
         }
     }
@@ -278,6 +285,7 @@ mod tests {
             ("hidden_size", Value::from(1e300)),
             ("num_key_value_heads", Value::from(3)),
             ("head_dim", Value::from(31)),
+            ("head_dim", Value::from(1 << 22)),
             ("attention_bias", Value::from(true)),
             ("hidden_act", Value::from("gelu")),
             ("sliding_window", Value::from("wide")),

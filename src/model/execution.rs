@@ -1,4 +1,4 @@
-//! How linear layers run: all choices that change time and none that changes a bit.
+//! How a decoder runs: all choices that change time, of which but one, the numbers of the cache, changes no bit.
 
 use std::sync::Arc;
 

@@ -151,12 +151,12 @@ impl Store {
             }
             Self::Int8 { codes, scales } => {
                 let largest = values.iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
-                // Whose product with a code stays finite.
+                // Whose product with a code stays finite, and by which can be divided.
                 let scale = (largest / 127.0).min(f32::MAX / 128.0);
-                // Nothing to scale: all codes are zero.
-                let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                let scale = if scale < f32::MIN_POSITIVE { 0.0 } else { scale };
                 for (code, value) in codes[range].iter_mut().zip(values) {
-                    *code = (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
+                    let multiple = if scale > 0.0 { value / scale } else { 0.0 };
+                    *code = multiple.round_ties_even().clamp(-127.0, 127.0) as i8;
                 }
                 scales[row] = scale;
             }
@@ -216,6 +216,13 @@ mod tests {
             assert_eq!(stored(&[0.0; 8], *format), [0.0; 8]);
             let extremes = [f32::MAX, -f32::MAX, 1e-45, 0.0];
             assert!(stored(&extremes, *format).iter().all(|value| value.is_finite()), "{format:?}");
+            for tiny in [1e-45, 1e-38, 1e-37, 1e-36] {
+                let found = stored(&[tiny, tiny / 2.0, 0.0, -tiny], *format);
+                assert!(
+                    found.iter().all(|value| value.abs() <= 1.01 * tiny) && found[2] == 0.0,
+                    "{format:?}: {found:?}"
+                );
+            }
         }
     }
 }

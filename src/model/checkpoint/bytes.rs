@@ -3,7 +3,7 @@
 //! The unsafe code of the model is here: the system is told to show a file as memory.
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ enum Memory {
 }
 
 impl FileBytes {
-    /// The bytes of `file`. They are those of the file for as long as they are used: a file that is
-    /// overwritten meanwhile changes them, and one that is cut short ends the program.
+    /// The bytes of `file`, which must stay as it is for as long as they are used: one that is overwritten
+    /// meanwhile changes them, and one that is cut short ends the program.
     ///
     /// # Errors
     ///
@@ -40,11 +40,22 @@ impl FileBytes {
         if open.metadata().map_err(failed)?.len() == 0 {
             return Ok(Self::owned(file.to_owned(), Vec::new()));
         }
-        // SAFETY: the mapping is only read, and read as bytes, of which every value is valid; `open` is a
-        // file that was just opened for reading. What the type system can not see is another program that
-        // writes to the file: the documentation of this function says what that does.
+        // SAFETY: the mapping is only read, and `open` is a file that was just opened for reading. Weights are read
+        // as bytes, of which every value is valid; texts of a GGUF file are checked to be UTF-8 each time that they
+        // are asked for, and copied by all who keep them. What the type system can not see is another program that
+        // writes to the file meanwhile: the documentation of this function excludes it.
         let map = unsafe { Mmap::map(&open) }.map_err(failed)?;
         Ok(Self { file: file.to_owned(), memory: Memory::Mapped(map) })
+    }
+
+    /// The bytes of `file`, read now: of a small one.
+    ///
+    /// # Errors
+    ///
+    /// When the file can not be read.
+    pub fn read(file: &Path) -> Result<Self, Error> {
+        let failed = |cause| Error::Read { file: file.to_owned(), cause };
+        Ok(Self::owned(file.to_owned(), fs::read(file).map_err(failed)?))
     }
 
     /// Bytes in memory that stand for `file`.

@@ -58,10 +58,10 @@ impl Settings {
         serde_json::from_slice(file).map_err(|cause| Error::Json { file: file.file().to_owned(), cause })
     }
 
-    /// The token that begins a text: that of `config`, unless none is put there. Qwen 2 has one that it does not put
-    /// there.
+    /// The token that begins a text: that of `config`, unless none is put there. Without an answer it is the class of
+    /// the tokenizer that says so, as in Hugging Face's: those of GPT-2 and Qwen 2 put none.
     pub fn bos(&self, config: &Config) -> Option<u32> {
-        let begins = |class: &String| !class.starts_with("Qwen2");
+        let begins = |class: &String| !["GPT2", "Qwen2"].iter().any(|none| class.starts_with(none));
         let begins = self.add_bos_token.unwrap_or(self.tokenizer_class.as_ref().is_none_or(begins));
         config.bos.filter(|_| begins)
     }
@@ -144,7 +144,7 @@ impl Shards {
 
         let index = folder.join(INDEX_FILE);
         let names = if index.exists() {
-            let json = FileBytes::map(&index)?;
+            let json = FileBytes::read(&index)?;
             let parsed: Result<Index, _> = serde_json::from_slice(&json);
             let Index { weight_map } = parsed.map_err(|cause| Error::Json { file: index.clone(), cause })?;
             let names: BTreeSet<String> = weight_map.into_values().collect();

@@ -77,7 +77,7 @@ impl Checkpoint {
         if path.is_file() {
             return gguf::open(FileBytes::map(path)?);
         }
-        let file = |name: &str| FileBytes::map(&path.join(name));
+        let file = |name: &str| FileBytes::read(&path.join(name));
         let optional = |name: &str| path.join(name).exists().then(|| file(name)).transpose();
         let (settings, template) = (optional("tokenizer_config.json")?, optional("chat_template.jinja")?);
         let (config, tokenizer) = (file("config.json")?, file("tokenizer.json")?);

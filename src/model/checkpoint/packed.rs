@@ -69,7 +69,7 @@ impl Manifest {
         if !path.exists() {
             return Ok(None);
         }
-        let json = FileBytes::map(&path)?;
+        let json = FileBytes::read(&path)?;
         let parsed: Result<Self, _> = serde_json::from_slice(&json);
         let manifest = parsed.map_err(|cause| Error::Json { file: path.clone(), cause })?;
         if manifest.schema == SCHEMA {

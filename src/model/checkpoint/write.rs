@@ -43,7 +43,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// When `folder` holds something, a file can not be written, and as [`Checkpoint::stored`]; for a storage in
-    /// f32, and a model that is quantized already.
+    /// f32, and for another than that of a model that is quantized already. Then nothing is written.
     pub fn write_quantized(
         &self,
         folder: &Path,
@@ -93,9 +93,13 @@ impl Checkpoint {
         let mut planned = Vec::new();
         for place in places.chain([Place::Head]) {
             let (rows, cols) = place.shape(config);
-            let Storage::Quantized { format, layout, granularity } = storage(place) else {
+            let asked = storage(place);
+            let Storage::Quantized { format, layout, granularity } = asked else {
                 return Err(Error::NotQuantized { place });
             };
+            if let Some(found) = self.packed_storage(place).filter(|found| *found != asked) {
+                return Err(Error::Quantized { place, found, asked });
+            }
             let shape = PackedShape { format, layout, granularity, rows, cols };
             let bytes = packed::stored_len(&shape);
             let tensor = Tensor::Linear(place);
@@ -175,7 +179,9 @@ fn bytes_of(tensor: &StoredTensor, first: usize) -> Result<Cow<'_, [u8]>, Error>
     }
     let mut values = vec![0.0; rows.len() * tensor.cols()];
     tensor.read(rows, &mut values)?;
-    Ok(Cow::Owned(values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()))
+    let largest = f16::MAX.to_f32();
+    let half = |value: &f32| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes();
+    Ok(Cow::Owned(values.iter().flat_map(half).collect()))
 }
 
 /// Makes `folder`, which must not hold anything.

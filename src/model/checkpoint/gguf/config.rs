@@ -52,7 +52,13 @@ pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
         let key = key(suffix);
         let value = match name {
             "rope_scaling" => scaling(file, architecture)?,
-            "rms_norm_eps" | "rope_theta" => file.float(&key)?.map(Value::from),
+            // JSON has no number that is not finite.
+            "rms_norm_eps" | "rope_theta" => match file.float(&key)? {
+                Some(found) if !found.is_finite() => {
+                    return Err(refuse(&key, found.to_string(), "a positive number".to_owned()));
+                }
+                found => found.map(Value::from),
+            },
             _ => file.integer(&key)?.map(Value::from),
         };
         object.extend(value.map(|value| (name.to_owned(), value)));
@@ -83,6 +89,20 @@ pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
     let keys = Keys { file: file.file(), object, spelling: &spelling };
     let config = Config::of(&keys)?;
     // What the decoder would silently compute wrong.
+    let bias = |name: &&str| {
+        let known = ["attn_q.bias", "attn_k.bias", "attn_v.bias"].iter().any(|known| name.ends_with(known));
+        name.ends_with(".bias") && !(config.qkv_bias && known)
+    };
+    if let Some(tensor) = file.tensors().find(bias) {
+        let reason = format!("is a bias that models of architecture {architecture} do not have here; not supported");
+        return Err(Error::Gguf { file: file.file().to_owned(), place: format!("tensor `{tensor}`"), reason });
+    }
+    let scale_linear = key("rope.scale_linear");
+    if let Some(found) = file.float(&scale_linear)?
+        && found != 1.0
+    {
+        return Err(refuse(&scale_linear, found.to_string(), "1, or no such key".to_owned()));
+    }
     let head_dim = config.head_dim as u64;
     for (name, valid) in [("expert_count", 0), ("attention.value_length", head_dim), ("rope.dimension_count", head_dim)]
     {

@@ -41,7 +41,10 @@ pub fn open(bytes: FileBytes) -> Result<Checkpoint, Error> {
     let file = Gguf::parse(bytes)?;
     let (config, config_json) = config::config(&file)?;
     let json = tokenizer::tokenizer_json(&file)?.to_string().into_bytes();
-    let begins = file.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(true);
+    let begins = match file.boolean("tokenizer.ggml.add_bos_token")? {
+        Some(begins) => begins,
+        None => tokenizer::begins_texts(&file)?,
+    };
     let bos = config.bos.filter(|_| begins);
     let tokenizer = Tokenizer::parse(&json, file.file(), config.vocab, bos)?;
     let chat = chat(&file, &tokenizer)?;
@@ -341,7 +344,8 @@ mod tests {
         assert!(message.contains("llama, qwen2"), "{message}");
         spoiled("llama.attention.head_count_kv", 3_u32.to_le_bytes().to_vec());
         spoiled("llama.embedding_length", 0_u32.to_le_bytes().to_vec());
-        spoiled("llama.attention.layer_norm_rms_epsilon", f32::NAN.to_le_bytes().to_vec());
+        let message = spoiled("llama.attention.layer_norm_rms_epsilon", f32::NAN.to_le_bytes().to_vec());
+        assert!(message.contains("is NaN"), "{message}");
         spoiled("tokenizer.ggml.bos_token_id", 4096_u32.to_le_bytes().to_vec());
         spoiled("tokenizer.ggml.model", text("bert"));
         let message = spoiled("tokenizer.ggml.pre", text("porcelain"));
@@ -357,6 +361,16 @@ mod tests {
         let mut files = Files::built_in();
         files.values.push(("llama.rope.dimension_count", 16_u32.to_le_bytes().to_vec()));
         assert!(files.refusal().contains("`llama.rope.dimension_count` is 16"), "{}", files.refusal());
+    }
+
+    #[test]
+    fn biases_that_would_be_passed_over_are_refused() {
+        for name in ["blk.1.attn_q.bias", "blk.1.attn_output.bias"] {
+            let mut files = Files::built_in();
+            let bytes = vec![0; 4 * 256];
+            files.tensors.push(Entry { name: name.to_owned(), dimensions: vec![256], kind: TENSOR_F32, bytes });
+            assert!(files.refusal().contains(name), "{}", files.refusal());
+        }
     }
 
     #[test]

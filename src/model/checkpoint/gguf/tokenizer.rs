@@ -9,7 +9,6 @@
 //! - `gpt2`: bytes are written as printable characters, the text is cut into words first, and merges are
 //!   listed. How it is cut is called the *pre-tokenizer*.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
@@ -21,6 +20,9 @@ use crate::model::error::Error;
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
+
+/// Bytes of a token of a SentencePiece tokenizer at most.
+const LONGEST_TOKEN: usize = 256;
 
 /// How words are cut out of a text.
 struct PreTokenizer {
@@ -34,6 +36,8 @@ struct PreTokenizer {
     whole_words: bool,
 }
 
+const LLAMA3_NAMES: [&str; 3] = ["llama-bpe", "llama3", "llama-v3"];
+
 /// Words of LLaMA 3, and of those that cut as it does.
 const LLAMA3_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -43,12 +47,7 @@ const QWEN2_WORDS: &str =
 
 const PRE_TOKENIZERS: [PreTokenizer; 4] = [
     PreTokenizer { names: &["default", "gpt-2"], words: None, digits: false, whole_words: false },
-    PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        words: Some(LLAMA3_WORDS),
-        digits: false,
-        whole_words: true,
-    },
+    PreTokenizer { names: &LLAMA3_NAMES, words: Some(LLAMA3_WORDS), digits: false, whole_words: true },
     PreTokenizer { names: &["qwen2"], words: Some(QWEN2_WORDS), digits: false, whole_words: false },
     PreTokenizer { names: &["smollm"], words: None, digits: true, whole_words: false },
 ];
@@ -82,6 +81,17 @@ pub fn tokenizer_json(file: &Gguf) -> Result<Value, Error> {
     Ok(tokenizer)
 }
 
+/// Whether the tokenizer puts a token before a text where the file does not say: those of SentencePiece and of LLaMA 3
+/// do.
+///
+/// # Errors
+///
+/// For keys of another type.
+pub fn begins_texts(file: &Gguf) -> Result<bool, Error> {
+    let words = file.text("tokenizer.ggml.pre")?.unwrap_or_default();
+    Ok(file.text("tokenizer.ggml.model")? == Some("llama") || LLAMA3_NAMES.contains(&words))
+}
+
 /// Everything of a SentencePiece tokenizer but the vocabulary.
 fn sentence_piece(file: &Gguf, tokens: &[&str], vocabulary: &HashMap<&str, usize>) -> Result<Value, Error> {
     let key = "tokenizer.ggml.scores";
@@ -89,6 +99,14 @@ fn sentence_piece(file: &Gguf, tokens: &[&str], vocabulary: &HashMap<&str, usize
     if scores.len() != tokens.len() {
         let valid = format!("{}, one for each token", tokens.len());
         return Err(refuse(file, key, format!("a list of {}", scores.len()), &valid));
+    }
+    if let Some(at) = scores.iter().position(|score| !score.is_finite()) {
+        return Err(refuse(file, key, format!("{} at index {at}", scores[at]), "finite numbers"));
+    }
+    // Each of its cuts may be a merge.
+    if let Some(token) = tokens.iter().find(|token| token.len() > LONGEST_TOKEN) {
+        let found = format!("a token of {} bytes", token.len());
+        return Err(refuse(file, "tokenizer.ggml.tokens", found, &format!("at most {LONGEST_TOKEN} bytes")));
     }
     let unknown = match file.integer("tokenizer.ggml.unknown_token_id")? {
         None => None,
@@ -135,7 +153,7 @@ fn merges_of_scores(tokens: &[&str], scores: &[f32], vocabulary: &HashMap<&str, 
             }
         }
     }
-    merges.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal).then((a.1, a.2).cmp(&(b.1, b.2))));
+    merges.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     merges.into_iter().map(|(.., pair)| pair).collect()
 }
 
