@@ -57,6 +57,23 @@ fn a_model_that_was_written_has_the_bits_of_the_one_that_is_quantized() {
 }
 
 #[test]
+fn a_chat_template_is_kept() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let dense = folder.path().join("dense");
+    fs::create_dir(&dense).expect("creates");
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        fs::copy(tiny.join(name), dense.join(name)).expect("copies");
+    }
+    fs::write(dense.join("chat_template.jinja"), "{{ bos_token }}").expect("writes");
+    let (model, again) = (Checkpoint::open(&dense).expect("opens"), folder.path().join("quantized"));
+    model.write_quantized(&again, storage, |_, _| {}).expect("writes");
+    let again = Checkpoint::open(&again).expect("opens");
+    assert_eq!(again.chat.templates["default"], "{{ bos_token }}");
+    assert_eq!(again.chat.tokens, model.chat.tokens);
+}
+
+#[test]
 fn codes_lie_at_cache_lines_in_the_order_of_the_layers() {
     let (folder, _) = written();
     let bytes = fs::read(folder.path().join("m/model.safetensors")).expect("reads");
