@@ -263,7 +263,7 @@ fn spoiled_models_are_refused_by_file_and_tensor() {
         config["intermediate_size"] = 512.into();
         *bytes = config.to_string().into_bytes();
     };
-    spoiled("config.json", &narrow, &[weights, "mlp", "has shape", "config.json implies", "512"]);
+    spoiled("config.json", &narrow, &[weights, "mlp", "has shape", "the configuration implies", "512"]);
     spoiled("tokenizer.json", &|bytes| bytes.truncate(1000), &["tokenizer.json"]);
     let place = Place::new(&SPEC.replace("\"builtin\"", "\"model\""));
     assert_refused(&place.run(&["--quick"]), &["model/config.json"]);
