@@ -1,5 +1,4 @@
-//! Products with an `f32` matrix, by rows and by columns: linear layers of the unquantized baseline,
-//! and attention, whose matrices are the keys and the values of the positions so far.
+//! Products with an `f32` matrix: linear layers of the unquantized baseline.
 
 use super::lanes::dot_here;
 use crate::isa::portable::{self, Portable};
@@ -32,43 +31,6 @@ impl Portable for Gemv<'_> {
     }
 }
 
-/// `out[k] = Σ_r x[r]·weights[r][k]`, the rows in ascending order, each product and each sum
-/// rounded: within `(rows + 1)·2⁻²⁴·Σ_r |x[r]·weights[r][k]|`.
-///
-/// `weights` is (x.len(), out.len()), row-major.
-///
-/// # Panics
-///
-/// When the shapes disagree.
-pub fn gemv_transposed(weights: &[f32], x: &[f32], out: &mut [f32]) {
-    assert_eq!(weights.len(), x.len() * out.len(), "transposed gemv of unequal shapes");
-    portable::run(&mut GemvTransposed { weights, x, out });
-}
-
-pub(super) struct GemvTransposed<'a> {
-    pub(super) weights: &'a [f32],
-    pub(super) x: &'a [f32],
-    pub(super) out: &'a mut [f32],
-}
-
-impl Portable for GemvTransposed<'_> {
-    #[inline(always)]
-    fn run(&mut self) {
-        self.out.fill(0.0);
-        for (x, row) in self.x.iter().zip(self.weights.chunks_exact(self.out.len())) {
-            add_scaled(*x, row, self.out);
-        }
-    }
-}
-
-/// `out[k] += x·row[k]`. A function, because its arguments are known not to overlap.
-#[inline(always)]
-fn add_scaled(x: f32, row: &[f32], out: &mut [f32]) {
-    for (out, weight) in out.iter_mut().zip(row) {
-        *out += x * weight;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,23 +60,6 @@ mod tests {
             for (r, out) in out.iter().enumerate() {
                 assert_close(*out, (0..cols).map(|k| (weights[r * cols + k], x[k])), cols / 16 + 6);
             }
-            let (weights, x) = operands(rows, cols, rows);
-            let mut out = vec![f32::NAN; cols];
-            gemv_transposed(&weights, &x, &mut out);
-            for (k, out) in out.iter().enumerate() {
-                assert_close(*out, (0..rows).map(|r| (weights[r * cols + k], x[r])), rows + 1);
-            }
-        }
-    }
-
-    #[test]
-    fn rows_are_added_in_ascending_order() {
-        let (weights, x) = operands(9, 3, 9);
-        let mut out = [0.0; 3];
-        gemv_transposed(&weights, &x, &mut out);
-        for (k, out) in out.iter().enumerate() {
-            let expected = (0..9).fold(0.0, |sum, r| sum + x[r] * weights[r * 3 + k]);
-            assert_eq!(out.to_bits(), expected.to_bits());
         }
     }
 }

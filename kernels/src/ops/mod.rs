@@ -18,7 +18,6 @@ pub mod linear;
 pub mod norm;
 pub mod rope;
 pub mod silu;
-pub mod softmax;
 pub mod trig;
 
 #[cfg(test)]
@@ -29,7 +28,7 @@ mod tests {
         isa::portable::{Portable, run_on},
     };
 
-    use super::{attention, lanes, linear, norm, rope, silu, softmax};
+    use super::{attention, lanes, linear, norm, rope, silu};
 
     /// Around the lane, the tile and the segment, and the sizes of real models.
     const LENGTHS: [usize; 19] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 128, 130, 1000, 4096, 14_336];
@@ -101,11 +100,6 @@ mod tests {
         same_on_every_isa("dot", |isa, a, b| vec![run_and(isa, lanes::Dot { a, b, value: 0.0 }).value]);
         same_on_every_isa("sum", |isa, x, _| vec![run_and(isa, lanes::Sum { x, value: 0.0 }).value]);
         same_on_every_isa("square_sum", |isa, x, _| vec![run_and(isa, lanes::SquareSum { x, value: 0.0 }).value]);
-        same_on_every_isa("softmax", |isa, x, _| {
-            let mut x = x.to_vec();
-            run_on(isa, &mut softmax::Softmax { x: &mut x });
-            x
-        });
         same_on_every_isa("normalize", |isa, x, weight| {
             let mut out = vec![0.0; x.len()];
             run_on(isa, &mut norm::Normalize { x, weight, inv_rms: 0.3, out: &mut out });
@@ -160,19 +154,6 @@ mod tests {
                     let cols = weights.len() / rows;
                     let mut out = vec![0.0; rows];
                     run_on(isa, &mut linear::Gemv { weights: &weights[..rows * cols], x: &x[..cols], out: &mut out });
-                    out
-                })
-                .collect()
-        });
-        same_on_every_isa("gemv_transposed", |isa, weights, x| {
-            [1, 5, 128]
-                .map(|cols| cols.min(weights.len()))
-                .into_iter()
-                .flat_map(|cols| {
-                    let rows = weights.len() / cols;
-                    let mut out = vec![0.0; cols];
-                    let (weights, x) = (&weights[..rows * cols], &x[..rows]);
-                    run_on(isa, &mut linear::GemvTransposed { weights, x, out: &mut out });
                     out
                 })
                 .collect()
