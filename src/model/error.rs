@@ -59,7 +59,7 @@ pub enum Error {
     Packed { file: PathBuf, tensor: String, reason: String },
 
     #[error("{}: tensor `{tensor}` holds {found}; valid: positive divisors of the rotary frequencies", .file.display())]
-    Stretch { file: PathBuf, tensor: String, found: f32 },
+    RopeFactors { file: PathBuf, tensor: String, found: f32 },
 
     #[error(
         "{place} is stored as {found}, and {asked} was asked for; ask for what is stored, or take the model that it was quantized from"

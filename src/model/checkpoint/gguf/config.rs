@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Gguf;
+use super::reader::quoted;
 use crate::model::checkpoint::tensor::Tensor;
 use crate::model::config::{Config, Keys};
 use crate::model::error::Error;
@@ -33,17 +34,10 @@ const ARCHITECTURES: [(&str, &str); 2] = [("llama", "LlamaForCausalLM"), ("qwen2
 /// For an architecture or a feature that the decoder does not implement, and keys that are missing, of another
 /// type, or do not fit together.
 pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
-    let refuse = |key: &str, found: String, valid: String| Error::Config {
-        file: file.file().to_owned(),
-        key: key.to_owned(),
-        found,
-        valid,
-    };
-    let missing = |key: &str| Error::MissingKey { file: file.file().to_owned(), key: key.to_owned() };
-    let architecture = file.text("general.architecture")?.ok_or_else(|| missing("general.architecture"))?;
+    let architecture = file.required("general.architecture", file.text("general.architecture")?)?;
     let Some((_, known)) = ARCHITECTURES.iter().find(|(name, _)| *name == architecture) else {
         let valid = ARCHITECTURES.map(|(name, _)| name).join(", ");
-        return Err(refuse("general.architecture", architecture.to_owned(), valid));
+        return Err(file.refuse("general.architecture", quoted(architecture, '"'), &valid));
     };
     let key = |name: &str| format!("{architecture}.{name}");
     let mut object = Map::new();
@@ -55,7 +49,7 @@ pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
             // JSON has no number that is not finite.
             "rms_norm_eps" | "rope_theta" => match file.float(&key)? {
                 Some(found) if !found.is_finite() => {
-                    return Err(refuse(&key, found.to_string(), "a positive number".to_owned()));
+                    return Err(file.refuse(&key, found.to_string(), "a positive number"));
                 }
                 found => found.map(Value::from),
             },
@@ -95,13 +89,17 @@ pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
     };
     if let Some(tensor) = file.tensors().find(bias) {
         let reason = format!("is a bias that models of architecture {architecture} do not have here; not supported");
-        return Err(Error::Gguf { file: file.file().to_owned(), place: format!("tensor `{tensor}`"), reason });
+        return Err(Error::Gguf {
+            file: file.file().to_owned(),
+            place: format!("tensor {}", quoted(tensor, '`')),
+            reason,
+        });
     }
     let scale_linear = key("rope.scale_linear");
     if let Some(found) = file.float(&scale_linear)?
         && found != 1.0
     {
-        return Err(refuse(&scale_linear, found.to_string(), "1, or no such key".to_owned()));
+        return Err(file.refuse(&scale_linear, found.to_string(), "1, or no such key"));
     }
     let head_dim = config.head_dim as u64;
     for (name, valid) in [("expert_count", 0), ("attention.value_length", head_dim), ("rope.dimension_count", head_dim)]
@@ -109,7 +107,7 @@ pub fn config(file: &Gguf) -> Result<(Config, Value), Error> {
         if let Some(found) = file.integer(&key(name))?
             && found != valid
         {
-            return Err(refuse(&key(name), found.to_string(), format!("{valid}, or no such key")));
+            return Err(file.refuse(&key(name), found.to_string(), &format!("{valid}, or no such key")));
         }
     }
     Ok((config, Value::from(keys.object)))

@@ -193,6 +193,20 @@ impl Gguf {
         })
     }
 
+    /// `value`, which was looked for under `key`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| Error::MissingKey { file: self.file().to_owned(), key: key.to_owned() })
+    }
+
+    /// The error of a key that means nothing: what it is, and what would be valid.
+    pub fn refuse(&self, key: &str, found: String, valid: &str) -> Error {
+        Error::Config { file: self.file().to_owned(), key: key.to_owned(), found, valid: valid.to_owned() }
+    }
+
     /// The scalar under `key` as `convert` takes it; `valid` says which ones it does.
     fn scalar<'a, T>(
         &'a self,
@@ -296,7 +310,22 @@ impl Gguf {
                 self.error(place("tensor", name), reason)
             })?;
         }
+        self.check_apart(&tensors)?;
         Ok(tensors)
+    }
+
+    /// Refuses tensors that share bytes: what is decoded of a file would not be in proportion to it.
+    fn check_apart(&self, tensors: &BTreeMap<String, Tensor>) -> Result<(), Error> {
+        let mut places: Vec<(&Range<usize>, &String)> =
+            tensors.iter().map(|(name, tensor)| (&tensor.bytes, name)).collect();
+        places.sort_unstable_by_key(|(bytes, name)| (bytes.start, bytes.end, *name));
+        match places.windows(2).find(|pair| pair[1].0.start < pair[0].0.end) {
+            None => Ok(()),
+            Some(pair) => {
+                let reason = format!("begins within {}; valid: behind it: {CONVERT}", quoted(pair[0].1, '`'));
+                Err(self.error(place("tensor", pair[1].1), reason))
+            }
+        }
     }
 
     /// Of the data as a whole, and of each tensor in it.

@@ -48,14 +48,14 @@ pub fn open(bytes: FileBytes) -> Result<Checkpoint, Error> {
     let bos = config.bos.filter(|_| begins);
     let tokenizer = Tokenizer::parse(&json, file.file(), config.vocab, bos)?;
     let chat = chat(&file, &tokenizer)?;
-    let mut settings = json!({ "add_bos_token": begins, "chat_template": chat.templates.get(chat::DEFAULT) });
+    let mut tokenizer_config = json!({ "add_bos_token": begins, "chat_template": chat.templates.get(chat::DEFAULT) });
     for (name, text) in &chat.tokens {
-        settings[name] = text.as_str().into();
+        tokenizer_config[name] = text.as_str().into();
     }
     let texts = Texts {
         config: config_json.to_string().into_bytes(),
         tokenizer: json,
-        settings: Some(settings.to_string().into_bytes()),
+        tokenizer_config: Some(tokenizer_config.to_string().into_bytes()),
         template: None,
     };
     // Neighbours of a head are rotated together in files of this architecture, halves in those of others.
@@ -286,7 +286,7 @@ mod tests {
         let mut files = Files::built_in();
         files.values.push(("tokenizer.chat_template", text("{{ messages[0].content }}{{ eos_token }}")));
         let stretch: Vec<u8> = (1..=16).flat_map(|divisor: u8| f32::from(divisor).to_le_bytes()).collect();
-        let (name, dimensions) = (Tensor::RopeStretch.gguf(), vec![16]);
+        let (name, dimensions) = (Tensor::RopeFactors.gguf(), vec![16]);
         files.tensors.push(Entry { name, dimensions, kind: TENSOR_F32, bytes: stretch });
         let model = files.open().expect("opens");
         let storage =
@@ -308,7 +308,7 @@ mod tests {
     fn frequencies_may_be_stretched_by_a_tensor() {
         let mut files = Files::built_in();
         let stretch: Vec<u8> = (1..=16).flat_map(|divisor: u8| f32::from(divisor).to_le_bytes()).collect();
-        let entry = Entry { name: Tensor::RopeStretch.gguf(), dimensions: vec![16], kind: TENSOR_F32, bytes: stretch };
+        let entry = Entry { name: Tensor::RopeFactors.gguf(), dimensions: vec![16], kind: TENSOR_F32, bytes: stretch };
         files.tensors.push(entry);
         let (stretched, plain) = (files.open().expect("opens").parts, builtin::load().expect("loads").parts);
         for (pair, (stretched, plain)) in stretched.frequencies.iter().zip(&plain.frequencies).enumerate() {

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::Gguf;
+use super::reader::quoted;
 use crate::model::error::Error;
 
 /// Kinds of tokens that are found in a text as wholes; the first two are no text themselves.
@@ -59,19 +60,19 @@ const PRE_TOKENIZERS: [PreTokenizer; 4] = [
 /// For a kind of tokenizer or of words that is not read, lists of different lengths, a token that is there
 /// twice, and a merge that is none.
 pub fn tokenizer_json(file: &Gguf) -> Result<Value, Error> {
-    let kind = required(file, "tokenizer.ggml.model", file.text("tokenizer.ggml.model")?)?;
-    let tokens = required(file, "tokenizer.ggml.tokens", file.texts("tokenizer.ggml.tokens")?)?;
+    let kind = file.required("tokenizer.ggml.model", file.text("tokenizer.ggml.model")?)?;
+    let tokens = file.required("tokenizer.ggml.tokens", file.texts("tokenizer.ggml.tokens")?)?;
     let mut vocabulary = HashMap::new();
     for (id, token) in tokens.iter().enumerate() {
         if let Some(other) = vocabulary.insert(*token, id) {
-            let found = format!("{token:?} at {other} and at {id}");
-            return Err(refuse(file, "tokenizer.ggml.tokens", found, "each token once"));
+            let found = format!("{} at {other} and at {id}", quoted(token, '"'));
+            return Err(file.refuse("tokenizer.ggml.tokens", found, "each token once"));
         }
     }
     let mut tokenizer = match kind {
         "llama" => sentence_piece(file, &tokens, &vocabulary)?,
         "gpt2" => byte_level(file)?,
-        other => return Err(refuse(file, "tokenizer.ggml.model", other.to_owned(), "llama, gpt2")),
+        other => return Err(file.refuse("tokenizer.ggml.model", quoted(other, '"'), "llama, gpt2")),
     };
     tokenizer["model"]["type"] = Value::from("BPE");
     let vocabulary: Map<String, Value> =
@@ -95,18 +96,18 @@ pub fn begins_texts(file: &Gguf) -> Result<bool, Error> {
 /// Everything of a SentencePiece tokenizer but the vocabulary.
 fn sentence_piece(file: &Gguf, tokens: &[&str], vocabulary: &HashMap<&str, usize>) -> Result<Value, Error> {
     let key = "tokenizer.ggml.scores";
-    let scores = required(file, key, file.floats(key)?)?;
+    let scores = file.required(key, file.floats(key)?)?;
     if scores.len() != tokens.len() {
         let valid = format!("{}, one for each token", tokens.len());
-        return Err(refuse(file, key, format!("a list of {}", scores.len()), &valid));
+        return Err(file.refuse(key, format!("a list of {}", scores.len()), &valid));
     }
     if let Some(at) = scores.iter().position(|score| !score.is_finite()) {
-        return Err(refuse(file, key, format!("{} at index {at}", scores[at]), "finite numbers"));
+        return Err(file.refuse(key, format!("{} at index {at}", scores[at]), "finite numbers"));
     }
     // Each of its cuts may be a merge.
     if let Some(token) = tokens.iter().find(|token| token.len() > LONGEST_TOKEN) {
         let found = format!("a token of {} bytes", token.len());
-        return Err(refuse(file, "tokenizer.ggml.tokens", found, &format!("at most {LONGEST_TOKEN} bytes")));
+        return Err(file.refuse("tokenizer.ggml.tokens", found, &format!("at most {LONGEST_TOKEN} bytes")));
     }
     let unknown = match file.integer("tokenizer.ggml.unknown_token_id")? {
         None => None,
@@ -114,7 +115,7 @@ fn sentence_piece(file: &Gguf, tokens: &[&str], vocabulary: &HashMap<&str, usize
             Some(token) => Some(*token),
             None => {
                 let valid = format!("a token id below {}", tokens.len());
-                return Err(refuse(file, "tokenizer.ggml.unknown_token_id", id.to_string(), &valid));
+                return Err(file.refuse("tokenizer.ggml.unknown_token_id", id.to_string(), &valid));
             }
         },
     };
@@ -161,10 +162,10 @@ fn merges_of_scores(tokens: &[&str], scores: &[f32], vocabulary: &HashMap<&str, 
 fn byte_level(file: &Gguf) -> Result<Value, Error> {
     let key = "tokenizer.ggml.merges";
     let mut merges = Vec::new();
-    for merge in required(file, key, file.texts(key)?)? {
+    for merge in file.required(key, file.texts(key)?)? {
         let pair = merge.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty());
         let Some((left, right)) = pair else {
-            return Err(refuse(file, key, format!("{merge:?}"), "two tokens with a space between them"));
+            return Err(file.refuse(key, quoted(merge, '"'), "two tokens with a space between them"));
         };
         merges.push([left, right]);
     }
@@ -172,7 +173,7 @@ fn byte_level(file: &Gguf) -> Result<Value, Error> {
     let name = file.text(key)?.unwrap_or("default");
     let Some(words) = PRE_TOKENIZERS.iter().find(|known| known.names.contains(&name)) else {
         let valid = PRE_TOKENIZERS.iter().flat_map(|known| known.names).copied().collect::<Vec<_>>().join(", ");
-        return Err(refuse(file, key, name.to_owned(), &valid));
+        return Err(file.refuse(key, quoted(name, '"'), &valid));
     };
     let mut cuts = Vec::new();
     if words.digits {
@@ -199,7 +200,7 @@ fn added_tokens(file: &Gguf, tokens: &[&str]) -> Result<Value, Error> {
     let kinds = file.integers(key)?.unwrap_or_default();
     if !kinds.is_empty() && kinds.len() != tokens.len() {
         let valid = format!("{}, one for each token", tokens.len());
-        return Err(refuse(file, key, format!("a list of {}", kinds.len()), &valid));
+        return Err(file.refuse(key, format!("a list of {}", kinds.len()), &valid));
     }
     let added = tokens.iter().zip(kinds).enumerate();
     let added = added.filter(|(_, (_, kind))| [UNKNOWN, CONTROL, USER_DEFINED].contains(kind));
@@ -219,12 +220,4 @@ fn added_tokens(file: &Gguf, tokens: &[&str]) -> Result<Value, Error> {
         Value::from(entry)
     });
     Ok(added.collect())
-}
-
-fn required<T>(file: &Gguf, key: &str, value: Option<T>) -> Result<T, Error> {
-    value.ok_or_else(|| Error::MissingKey { file: file.file().to_owned(), key: key.to_owned() })
-}
-
-fn refuse(file: &Gguf, key: &str, found: String, valid: &str) -> Error {
-    Error::Config { file: file.file().to_owned(), key: key.to_owned(), found, valid: valid.to_owned() }
 }

@@ -373,3 +373,12 @@ fn a_real_file_is_read() {
     let embedding = value(gguf.tensor("token_embd.weight", RowOrder::Plain));
     assert_eq!((embedding.rows(), embedding.cols()), (512, 64));
 }
+
+#[test]
+fn tensors_that_share_bytes_are_refused() {
+    let tensors = [described("a", &[16], TENSOR_F32, 0), described("b", &[8], TENSOR_F32, 32)];
+    let found = message(parse(file(&[], &tensors, &[0; 64])));
+    assert!(found.starts_with("m.gguf: tensor `b`: begins within `a`"), "{found}");
+    let apart = [described("a", &[8], TENSOR_F32, 0), described("b", &[8], TENSOR_F32, 32)];
+    assert_eq!(parse(file(&[], &apart, &[0; 64])).expect("apart").tensors().count(), 2);
+}
