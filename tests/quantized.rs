@@ -106,6 +106,40 @@ fn other_formats_than_the_stored_ones_are_refused() {
     assert!(!again.exists(), "nothing is written of what can not be");
 }
 
+/// A layer whose last tile can not be quantized: what was begun is gone, and the same folder can be asked for again.
+#[test]
+fn an_attempt_that_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let source = folder.path().join("source");
+    fs::create_dir(&source).expect("creates");
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/tiny");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(tiny.join(name), source.join(name)).expect("copies");
+    }
+    let mut bytes = fs::read(source.join("model.safetensors")).expect("reads");
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).expect("a safetensors file");
+    let place = metadata.info("model.layers.3.mlp.down_proj.weight").expect("in the model").data_offsets;
+    bytes[8 + header + place.1 - 2..][..2].copy_from_slice(&half::f16::NAN.to_le_bytes());
+    fs::write(source.join("model.safetensors"), bytes).expect("writes");
+
+    let copy = folder.path().join("copy");
+    let write = |model: &Checkpoint| model.write_quantized(&copy, storage, |_, _| {});
+    let error = write(&Checkpoint::open(&source).expect("values are read later")).expect_err("a NaN").to_string();
+    assert!(error.contains("model.layers.3.mlp.down_proj.weight"), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).expect("reads").count(), 1, "only the source is left");
+
+    // What a program left that was killed is written anew; what somebody else put there is not touched.
+    let partial = folder.path().join("copy.partial");
+    fs::create_dir(&partial).expect("creates");
+    fs::write(partial.join("notes"), "mine").expect("writes");
+    let model = builtin::load().expect("built-in model");
+    assert!(write(&model).expect_err("holds notes").to_string().contains("copy.partial"));
+    assert!(partial.join("notes").exists());
+    fs::rename(partial.join("notes"), partial.join("septet.json")).expect("renames");
+    write(&model).expect("writes");
+    assert!(!partial.exists() && Checkpoint::open(&copy).is_ok());
+}
+
 #[test]
 fn nothing_is_overwritten() {
     let (folder, _) = written();

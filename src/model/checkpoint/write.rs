@@ -36,7 +36,8 @@ struct Planned {
 
 impl Checkpoint {
     /// Writes the model into `folder`, its linear layers packed as `storage` says; `done` is told the bytes of
-    /// weights that are written so far, and of all. One layer is in memory at a time.
+    /// weights that are written so far, and of all. One layer is in memory at a time. Until all is written, the
+    /// folder has `.partial` behind its name.
     ///
     /// Weights that are stored in blocks and belong to no linear layer become f16.
     ///
@@ -52,38 +53,66 @@ impl Checkpoint {
     ) -> Result<Manifest, Error> {
         let planned = self.planned(&storage)?;
         let manifest = self.manifest(&planned);
-        create(folder)?;
+        check_empty(folder)?;
+        // The name that is asked for belongs to a whole model.
+        let mut partial = folder.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = Path::new(&partial);
+        // What an earlier attempt left has the file that is written first.
+        let failed = |cause| Error::Write { file: partial.to_owned(), cause };
+        if partial.join(MANIFEST).exists() {
+            fs::remove_dir_all(partial).map_err(failed)?;
+        }
+        check_empty(partial)?;
+        fs::create_dir_all(partial).map_err(failed)?;
+        let written = self.write_files(partial, &planned, &manifest, &storage, done).and_then(|()| {
+            // An empty folder gives way.
+            fs::rename(partial, folder).map_err(|cause| Error::Write { file: folder.to_owned(), cause })
+        });
+        if written.is_err() {
+            // All of it was written here; what can not be removed is told by its name.
+            let _ = fs::remove_dir_all(partial);
+        }
+        written.map(|()| manifest)
+    }
+
+    /// Writes all files into `folder`.
+    fn write_files(
+        &self,
+        folder: &Path,
+        planned: &[Planned],
+        manifest: &Manifest,
+        storage: &impl Fn(Place) -> Storage,
+        done: impl Fn(usize, usize),
+    ) -> Result<(), Error> {
         let text = |name: &str, bytes: &[u8]| {
             let file = folder.join(name);
             fs::write(&file, bytes).map_err(|cause| Error::Write { file, cause })
         };
+        let json = serde_json::to_string_pretty(manifest).map(|json| json + "\n");
+        text(MANIFEST, json.map_err(|cause| Error::Json { file: folder.join(MANIFEST), cause })?.as_bytes())?;
         text("config.json", &self.texts.config)?;
         text("tokenizer.json", &self.texts.tokenizer)?;
         for (name, found) in
-            [("tokenizer_config.json", &self.texts.settings), ("chat_template.jinja", &self.texts.template)]
+            [("tokenizer_config.json", &self.texts.tokenizer_config), ("chat_template.jinja", &self.texts.template)]
         {
             if let Some(found) = found {
                 text(name, found)?;
             }
         }
-        let json = serde_json::to_string_pretty(&manifest).map(|json| json + "\n");
-        text(MANIFEST, json.map_err(|cause| Error::Json { file: folder.join(MANIFEST), cause })?.as_bytes())?;
 
-        // The name that is looked for belongs to a whole file.
-        let (partial, whole) = (folder.join(format!("{WEIGHTS}.partial")), folder.join(WEIGHTS));
-        let failed = |cause| Error::Write { file: partial.clone(), cause };
-        let mut file = BufWriter::new(File::create(&partial).map_err(failed)?);
-        file.write_all(&header(&planned)).map_err(failed)?;
+        let weights = folder.join(WEIGHTS);
+        let failed = |cause| Error::Write { file: weights.clone(), cause };
+        let mut file = BufWriter::new(File::create(&weights).map_err(failed)?);
+        file.write_all(&header(planned)).map_err(failed)?;
         let total = planned.iter().map(|tensor| tensor.bytes).sum();
         let mut written = 0;
-        for tensor in &planned {
-            self.write(tensor, &storage, |bytes| file.write_all(bytes).map_err(failed))?;
+        for tensor in planned {
+            self.write(tensor, storage, |bytes| file.write_all(bytes).map_err(failed))?;
             written += tensor.bytes;
             done(written, total);
         }
-        file.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
-        fs::rename(&partial, &whole).map_err(|cause| Error::Write { file: whole.clone(), cause })?;
-        Ok(manifest)
+        file.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)
     }
 
     /// Every tensor in the order of the file: packed layers first, so that they begin at cache lines.
@@ -111,8 +140,8 @@ impl Checkpoint {
             [Tensor::AttentionNorm(layer), Tensor::FfnNorm(layer)].into_iter().chain(biases)
         });
         let others = [Tensor::Embedding, Tensor::FinalNorm].into_iter().chain(layers);
-        let stretch = self.tensors.find(Tensor::RopeStretch, config)?.map(|_| Tensor::RopeStretch);
-        for tensor in others.chain(stretch) {
+        let factors = self.tensors.find(Tensor::RopeFactors, config)?.map(|_| Tensor::RopeFactors);
+        for tensor in others.chain(factors) {
             let stored = self.tensors.get(tensor, config)?;
             let (dtype, size) = match stored.encoding() {
                 Encoding::F32 => ("F32", 4),
@@ -156,7 +185,7 @@ impl Checkpoint {
         mut write: impl FnMut(&[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         match planned.tensor {
-            Tensor::Linear(place) => match self.linear(place, storage(place))?.0 {
+            Tensor::Linear(place) => match self.stored_linear(place).kept(place, storage(place))?.0 {
                 Linear::Quantized(matrix) => write(&packed::to_bytes(&matrix)),
                 Linear::F32(_) => Err(Error::NotQuantized { place }),
             },
@@ -184,13 +213,16 @@ fn bytes_of(tensor: &StoredTensor, first: usize) -> Result<Cow<'_, [u8]>, Error>
     Ok(Cow::Owned(values.iter().flat_map(half).collect()))
 }
 
-/// Makes `folder`, which must not hold anything.
-fn create(folder: &Path) -> Result<(), Error> {
+/// Refuses a folder that holds something.
+fn check_empty(folder: &Path) -> Result<(), Error> {
     let failed = |cause| Error::Write { file: folder.to_owned(), cause };
-    fs::create_dir_all(folder).map_err(failed)?;
-    match fs::read_dir(folder).map_err(failed)?.next() {
-        None => Ok(()),
-        Some(_) => Err(failed(io::Error::other("it holds files; name a new or an empty folder"))),
+    match fs::read_dir(folder) {
+        Ok(mut files) => match files.next() {
+            None => Ok(()),
+            Some(_) => Err(failed(io::Error::other("it holds files; name a new or an empty folder"))),
+        },
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(failed(cause)),
     }
 }
 
