@@ -50,7 +50,7 @@ fn a_token_allocates_nothing() {
     }
 }
 
-/// The peak while a model is quantized: less than its largest layer in `f32` beside what comes of it.
+/// The peak while a model is quantized: far less than its largest layer in `f32` beside what comes of it.
 #[test]
 fn a_quantized_layer_never_exists_in_f32() {
     let _alone = alone();
@@ -65,7 +65,7 @@ fn a_quantized_layer_never_exists_in_f32() {
         let set = model.stored(|_| quantized()).expect("quantizes");
         let heap = dhat::HeapStats::get();
         assert!(heap.curr_bytes >= set.stored_bytes());
-        assert!(heap.max_bytes < heap.curr_bytes + largest, "{} of {}", heap.max_bytes, heap.curr_bytes);
+        assert!(heap.max_bytes < heap.curr_bytes + largest / 2, "{} of {}", heap.max_bytes, heap.curr_bytes);
     }
     let folder = tempfile::tempdir().expect("temporary folder");
     let _counting = counting();

@@ -1,17 +1,23 @@
-//! Weights of a Hugging Face folder: every tensor that is found has the values of its shape.
+//! Weights of a Hugging Face folder, and a layer of packed codes: what is found has the values of its shape.
 #![no_main]
 
-use std::{path::Path, sync::LazyLock};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use libfuzzer_sys::fuzz_target;
 use septet::model::{
     Config, Place, Role,
     checkpoint::{
         FileBytes,
+        bytes::FileSlice,
         hugging_face::Shards,
+        packed,
         tensor::{Tensor, Tensors as _},
     },
 };
+use septet_kernels::{Format, Granularity, Layout, PackedShape};
 
 /// A model of one layer.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
@@ -20,6 +26,20 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
+    if let [rows, cols, rest @ ..] = bytes {
+        let file = Arc::new(FileBytes::owned("model.safetensors".into(), rest.to_vec()));
+        let shape = PackedShape {
+            format: Format::W3p5,
+            layout: Layout::Rows16,
+            granularity: Granularity::Group128,
+            rows: (*rows).into(),
+            cols: (*cols).into(),
+        };
+        let slice = FileSlice::new(&file, 0..file.len()).expect("all of it");
+        if let Ok(matrix) = packed::from_bytes(&slice, shape, "t") {
+            assert_eq!(packed::to_bytes(&matrix).len(), rest.len());
+        }
+    }
     let file = FileBytes::owned("model.safetensors".into(), bytes.to_vec());
     match Shards::new(Path::new("m"), vec![file]) {
         Err(error) => assert!(error.to_string().starts_with("model.safetensors"), "{error}"),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use miette::{IntoDiagnostic, Result};
-use septet_kernels::{Level, UnknownLevel};
+use septet_kernels::Level;
 use thiserror::Error;
 
 use super::Exit;
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     format: Option<WeightFormat>,
     /// Numbers of the key/value cache: f32, f16 or int8.
-    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = kv_cache)]
+    #[arg(long, value_name = "FORMAT", default_value = "f32", value_parser = CacheFormat::parse)]
     kv_cache: CacheFormat,
     /// Format the prompt as a message of a user with the model's chat template, and print the answer alone.
     #[arg(long)]
@@ -78,10 +78,6 @@ pub struct Args {
     /// Threads of the linear layers [default: one for every 4 MiB of weights, at most all].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-}
-
-fn kv_cache(name: &str) -> Result<CacheFormat, UnknownLevel> {
-    CacheFormat::parse(name)
 }
 
 /// Why a text could not be continued.

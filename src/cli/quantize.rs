@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, Result};
-use septet_kernels::{Layout, Level, UnknownLevel};
+use septet_kernels::{Layout, Level};
 
 use super::Exit;
 use super::output::print;
@@ -23,15 +23,11 @@ pub struct Args {
     #[arg(long, default_value = "w3p5")]
     format: WeightFormat,
     /// How codes lie in memory: rows16, which CPUs with vectors are fastest with, or dense.
-    #[arg(long, default_value = "rows16", value_parser = layout)]
+    #[arg(long, default_value = "rows16", value_parser = Layout::parse)]
     layout: Layout,
     /// The folder to write, new or empty.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-}
-
-fn layout(name: &str) -> Result<Layout, UnknownLevel> {
-    Layout::parse(name)
 }
 
 /// Quantizes the model and says what came of it.

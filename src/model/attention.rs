@@ -129,14 +129,14 @@ mod tests {
             let bits = |before, columns, threads| -> Vec<u32> {
                 attended(format, before, columns, threads).iter().map(|value| value.to_bits()).collect()
             };
-            let batch = bits(250, 20, 1);
+            let batch = bits(260, 20, 1);
             for threads in [2, 3, 5] {
-                assert_eq!(bits(250, 20, threads), batch, "{threads} threads");
+                assert_eq!(bits(260, 20, threads), batch, "{threads} threads");
             }
             let width = batch.len() / 20;
             for column in [0, 7, 19] {
                 for threads in [1, 2, 3] {
-                    assert_eq!(bits(250 + column, 1, threads), batch[column * width..][..width], "column {column}");
+                    assert_eq!(bits(260 + column, 1, threads), batch[column * width..][..width], "column {column}");
                 }
             }
         }

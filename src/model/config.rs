@@ -15,15 +15,17 @@ struct Architecture {
     name: &'static str,
     /// Products of q, k and v have a bias.
     qkv_bias: bool,
+    /// A sliding window is meant where nothing says whether it is.
+    slides: bool,
 }
 
 /// The largest size: products of two of them can not overflow.
 const LARGEST: usize = 1 << 24;
 
 const ARCHITECTURES: [Architecture; 3] = [
-    Architecture { name: "LlamaForCausalLM", qkv_bias: false },
-    Architecture { name: "MistralForCausalLM", qkv_bias: false },
-    Architecture { name: "Qwen2ForCausalLM", qkv_bias: true },
+    Architecture { name: "LlamaForCausalLM", qkv_bias: false, slides: true },
+    Architecture { name: "MistralForCausalLM", qkv_bias: false, slides: true },
+    Architecture { name: "Qwen2ForCausalLM", qkv_bias: true, slides: false },
 ];
 
 /// Dimensions and constants of a decoder, all checked: no dimension is zero, head_dim is even and
@@ -124,7 +126,7 @@ impl Config {
         let vocab = keys.dimension("vocab_size")?;
         let token_id = format!("a token id below {} = {vocab}", (keys.spelling)("vocab_size"));
         let positions = keys.dimension("max_position_embeddings")?;
-        let slides = keys.optional("use_sliding_window", "true or false")?.unwrap_or(true);
+        let slides = keys.optional("use_sliding_window", "true or false")?.unwrap_or(architecture.slides);
         let window = if slides { keys.dimension_or("sliding_window", positions)? } else { positions };
         let config = Self {
             hidden,

@@ -256,19 +256,10 @@ impl LinearSet {
     ///
     /// When a matrix can not be quantized to its storage.
     pub fn stored(&self, storage: impl Fn(Place) -> Storage) -> Result<Self, Error> {
-        self.stored_and_timed(storage).map(|(set, _)| set)
-    }
-
-    /// [`LinearSet::stored`], and how long it took to put the codes into their layouts.
-    ///
-    /// # Errors
-    ///
-    /// As [`LinearSet::stored`].
-    pub fn stored_and_timed(&self, storage: impl Fn(Place) -> Storage) -> Result<(Self, Duration), Error> {
-        let unpacked = self.try_map(|place, linear| {
-            Unpacked::new(linear, storage(place)).map_err(|cause| Error::Quantize { place, cause })
-        })?;
-        unpacked.packed()
+        self.try_map(|place, linear| {
+            let stored = Unpacked::new(linear, storage(place)).and_then(|unpacked| unpacked.packed());
+            stored.map_err(|cause| Error::Quantize { place, cause })
+        })
     }
 
     /// The same weights at other addresses.

@@ -39,6 +39,13 @@ impl Rope {
     /// `rope_theta` and `rope_scaling`; newer files keep both in `rope_parameters`.
     pub(super) fn of(keys: &Keys) -> Result<Self, Error> {
         let parameters = keys.present("rope_parameters");
+        // One table for each kind of layer, or only a part of a head that is rotated.
+        let part = |value: &Value| value.get("partial_rotary_factor").is_some_and(|share| share.as_f64() != Some(1.0));
+        let nested = |value: &Value| value.as_object().is_some_and(|table| table.values().any(Value::is_object));
+        if let Some(found) = parameters.filter(|value| part(value) || nested(value)) {
+            let valid = "one table for all layers, without partial_rotary_factor or with 1".to_owned();
+            return Err(keys.unsupported("rope_parameters", found, valid));
+        }
         let theta = match parameters.and_then(|parameters| parameters.get("rope_theta")) {
             Some(theta) => match theta.as_f64() {
                 Some(theta) if theta > 0.0 => theta,
@@ -136,7 +143,13 @@ mod tests {
             let message = rope(serde_json::json!({ "rope_scaling": scaling })).expect_err("refused").to_string();
             assert!(message.contains("`rope_scaling`") && message.contains("llama3"), "{message}");
         }
-        assert!(rope(serde_json::json!({"rope_parameters": {"rope_theta": -1.0}})).is_err());
+        for parameters in [
+            serde_json::json!({"rope_theta": -1.0}),
+            serde_json::json!({"rope_theta": 1e4, "partial_rotary_factor": 0.5}),
+            serde_json::json!({"full_attention": {"rope_theta": 1e4}}),
+        ] {
+            assert!(rope(serde_json::json!({ "rope_parameters": parameters })).is_err());
+        }
     }
 
     /// The published parameters of LLaMA 3.1, head_dim 128: the fastest pairs are kept, the slowest turn an

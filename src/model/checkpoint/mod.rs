@@ -10,27 +10,27 @@ pub mod encoding;
 pub mod gguf;
 pub mod hugging_face;
 pub mod packed;
+mod stored_linear;
 pub mod tensor;
+mod tokenizer_config;
 mod write;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use rayon::prelude::*;
-use septet_kernels::ops::lanes::TILE;
-use septet_kernels::{Format, Granularity, PackedMatrix, PackedShape, QuantizedMatrix};
+use std::time::Duration;
 
 pub use bytes::FileBytes;
+use stored_linear::StoredLinear;
 pub use tensor::StoredTensor;
 use tensor::{Tensor, Tensors};
+use tokenizer_config::TokenizerConfig;
 
 use super::builtin;
 use super::chat::Chat;
 use super::config::Config;
 use super::error::Error;
-use super::linear::{LayerLinears, Linear, LinearSet, Place, Role, Storage, Unpacked};
-use super::parts::{Biases, Embedding, LayerNorms, Matrix, ModelParts};
+use super::linear::{LayerLinears, LinearSet, Place, Role, Storage};
+use super::parts::{Biases, Embedding, LayerNorms, ModelParts};
 use super::tokenizer::Tokenizer;
 
 /// A trained model as it was stored.
@@ -44,14 +44,6 @@ pub struct Checkpoint {
     texts: Texts,
 }
 
-/// A linear layer in a file.
-#[derive(Clone)]
-enum StoredLinear {
-    Values(StoredTensor),
-    /// In a quantized checkpoint.
-    Packed(Arc<PackedMatrix>),
-}
-
 /// The files of a Hugging Face folder that are no weights, or what they would hold.
 struct Texts {
     /// `config.json`
@@ -59,7 +51,7 @@ struct Texts {
     /// `tokenizer.json`
     tokenizer: Vec<u8>,
     /// `tokenizer_config.json`
-    settings: Option<Vec<u8>>,
+    tokenizer_config: Option<Vec<u8>>,
     /// `chat_template.jinja`
     template: Option<Vec<u8>>,
 }
@@ -79,10 +71,10 @@ impl Checkpoint {
         }
         let file = |name: &str| FileBytes::read(&path.join(name));
         let optional = |name: &str| path.join(name).exists().then(|| file(name)).transpose();
-        let (settings, template) = (optional("tokenizer_config.json")?, optional("chat_template.jinja")?);
+        let (tokenizer_config, template) = (optional("tokenizer_config.json")?, optional("chat_template.jinja")?);
         let (config, tokenizer) = (file("config.json")?, file("tokenizer.json")?);
         let shards = hugging_face::Shards::open(path)?;
-        Self::from_files(&config, &tokenizer, settings.as_ref(), template.as_ref(), shards)
+        Self::from_files(&config, &tokenizer, tokenizer_config.as_ref(), template.as_ref(), shards)
     }
 
     /// The model at `path`, or the built-in one.
@@ -103,20 +95,20 @@ impl Checkpoint {
     pub fn from_files(
         config: &FileBytes,
         tokenizer: &FileBytes,
-        settings: Option<&FileBytes>,
+        tokenizer_config: Option<&FileBytes>,
         template: Option<&FileBytes>,
         shards: hugging_face::Shards,
     ) -> Result<Self, Error> {
         let texts = Texts {
             config: config.to_vec(),
             tokenizer: tokenizer.to_vec(),
-            settings: settings.map(|settings| settings.to_vec()),
+            tokenizer_config: tokenizer_config.map(|config| config.to_vec()),
             template: template.map(|template| template.to_vec()),
         };
         let folder = config.file().parent().unwrap_or(Path::new(""));
         let mut config = Config::parse(config, config.file())?;
-        let said = hugging_face::Settings::read(settings)?;
-        let chat = said.chat(settings, template, folder)?;
+        let said = TokenizerConfig::read(tokenizer_config)?;
+        let chat = said.chat(tokenizer_config, template, folder)?;
         let tokenizer = Tokenizer::parse(tokenizer, tokenizer.file(), config.vocab, said.bos(&config))?;
         let eos = said.eos().and_then(|text| tokenizer.id(text));
         config.eos.extend(eos.filter(|id| !config.eos.contains(id)));
@@ -192,8 +184,8 @@ impl Checkpoint {
     /// As [`Checkpoint::stored`].
     pub fn stored_and_timed(&self, storage: impl Fn(Place) -> Storage) -> Result<(LinearSet, Duration), Error> {
         let mut packing = Duration::ZERO;
-        let set = self.linears.try_map(|place, _| {
-            let (linear, time) = self.linear(place, storage(place))?;
+        let set = self.linears.try_map(|place, stored| {
+            let (linear, time) = stored.kept(place, storage(place))?;
             packing += time;
             Ok::<_, Error>(linear)
         })?;
@@ -202,10 +194,7 @@ impl Checkpoint {
 
     /// How a quantized checkpoint keeps a layer; nothing of one that is not quantized.
     pub fn packed_storage(&self, place: Place) -> Option<Storage> {
-        match self.stored_linear(place) {
-            StoredLinear::Values(_) => None,
-            StoredLinear::Packed(matrix) => Some(storage_of(matrix)),
-        }
+        self.stored_linear(place).packed_storage()
     }
 
     fn stored_linear(&self, place: Place) -> &StoredLinear {
@@ -215,65 +204,20 @@ impl Checkpoint {
             Place::Head => self.linears.head.as_ref().expect("a checkpoint has a head"),
         }
     }
-
-    /// A layer kept as `storage` says, and how long it took to put its codes into their layout.
-    fn linear(&self, place: Place, storage: Storage) -> Result<(Linear, Duration), Error> {
-        let unpacked = match (self.stored_linear(place), storage) {
-            (StoredLinear::Packed(matrix), storage) if storage == storage_of(matrix) => {
-                Unpacked::Ready(Linear::Quantized(Arc::clone(matrix)))
-            }
-            (StoredLinear::Packed(matrix), asked) => {
-                return Err(Error::Quantized { place, found: storage_of(matrix), asked });
-            }
-            (StoredLinear::Values(tensor), Storage::F32) => {
-                let (rows, cols) = (tensor.rows(), tensor.cols());
-                Unpacked::Ready(Linear::F32(Arc::new(Matrix { rows, cols, values: tensor.values()? })))
-            }
-            (StoredLinear::Values(tensor), Storage::Quantized { format, layout, granularity }) => {
-                Unpacked::Codes(quantized(tensor, place, format, granularity)?, layout)
-            }
-        };
-        let clock = Instant::now();
-        let linear = unpacked.packed().map_err(|cause| Error::Quantize { place, cause })?;
-        Ok((linear, clock.elapsed()))
-    }
-}
-
-fn storage_of(matrix: &PackedMatrix) -> Storage {
-    let PackedShape { format, layout, granularity, .. } = matrix.shape();
-    Storage::Quantized { format, layout, granularity }
 }
 
 /// The rotary frequencies of `config`, divided by what the files say of each pair of a head, if they do.
 fn frequencies(config: &Config, tensors: &dyn Tensors) -> Result<Vec<f64>, Error> {
     let mut frequencies = config.rope.frequencies(config.head_dim);
-    if tensors.find(Tensor::RopeStretch, config)?.is_some() {
-        let stretch = tensors.get(Tensor::RopeStretch, config)?;
-        for (frequency, divisor) in frequencies.iter_mut().zip(stretch.values()?) {
+    if tensors.find(Tensor::RopeFactors, config)?.is_some() {
+        let factors = tensors.get(Tensor::RopeFactors, config)?;
+        for (frequency, divisor) in frequencies.iter_mut().zip(factors.values()?) {
             if divisor <= 0.0 {
-                let (file, tensor) = (stretch.file().to_owned(), tensors.name(Tensor::RopeStretch));
-                return Err(Error::Stretch { file, tensor, found: divisor });
+                let (file, tensor) = (factors.file().to_owned(), tensors.name(Tensor::RopeFactors));
+                return Err(Error::RopeFactors { file, tensor, found: divisor });
             }
             *frequency /= f64::from(divisor);
         }
     }
     Ok(frequencies)
-}
-
-/// The codes of a tensor, quantized by as many threads as there are, a tile of rows at a time.
-fn quantized(
-    tensor: &StoredTensor,
-    place: Place,
-    format: Format,
-    granularity: Granularity,
-) -> Result<QuantizedMatrix, Error> {
-    let quantize = |cause| Error::Quantize { place, cause };
-    let tile = |first: usize| -> Result<QuantizedMatrix, Error> {
-        let rows = first..(first + TILE).min(tensor.rows());
-        let mut values = vec![0.0; rows.len() * tensor.cols()];
-        tensor.read(rows.clone(), &mut values)?;
-        QuantizedMatrix::quantize(&values, rows.len(), tensor.cols(), format, granularity).map_err(quantize)
-    };
-    let tiles = (0..tensor.rows()).into_par_iter().step_by(TILE).map(tile).collect::<Result<Vec<_>, Error>>()?;
-    QuantizedMatrix::stacked(tiles).map_err(quantize)
 }

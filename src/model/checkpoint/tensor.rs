@@ -29,7 +29,7 @@ pub enum Tensor {
     Linear(Place),
     /// (head_dim / 2): divisors of the rotary frequencies, in files of models whose frequencies are stretched
     /// by more than one number.
-    RopeStretch,
+    RopeFactors,
 }
 
 impl Tensor {
@@ -39,7 +39,7 @@ impl Tensor {
             Self::Embedding => vec![config.vocab, config.hidden],
             Self::AttentionNorm(_) | Self::FfnNorm(_) | Self::FinalNorm => vec![config.hidden],
             Self::Bias(_, role) => vec![role.shape(config).0],
-            Self::RopeStretch => vec![config.head_dim / 2],
+            Self::RopeFactors => vec![config.head_dim / 2],
             Self::Linear(place) => {
                 let (rows, cols) = place.shape(config);
                 vec![rows, cols]
@@ -49,50 +49,37 @@ impl Tensor {
 
     /// The name in a Hugging Face checkpoint.
     pub fn hugging_face(self) -> String {
-        let layer = |layer: usize, name: &str| format!("model.layers.{layer}.{name}");
-        let linear = |role| match role {
-            Role::Q => "self_attn.q_proj",
-            Role::K => "self_attn.k_proj",
-            Role::V => "self_attn.v_proj",
-            Role::O => "self_attn.o_proj",
-            Role::Gate => "mlp.gate_proj",
-            Role::Up => "mlp.up_proj",
-            Role::Down => "mlp.down_proj",
-        };
-        match self {
-            Self::Embedding => "model.embed_tokens.weight".to_owned(),
-            Self::AttentionNorm(at) => layer(at, "input_layernorm.weight"),
-            Self::FfnNorm(at) => layer(at, "post_attention_layernorm.weight"),
-            Self::Bias(at, role) => layer(at, &format!("{}.bias", linear(role))),
-            Self::FinalNorm => "model.norm.weight".to_owned(),
-            // No such checkpoint has it but those that were made of a GGUF file.
-            Self::RopeStretch => self.gguf(),
-            Self::Linear(Place::Layer(at, role)) => layer(at, &format!("{}.weight", linear(role))),
-            Self::Linear(Place::Head) => "lm_head.weight".to_owned(),
-        }
+        let ([name, _], layer, kind) = self.spelled();
+        layer.map_or_else(|| format!("{name}.{kind}"), |layer| format!("model.layers.{layer}.{name}.{kind}"))
     }
 
     /// The name in a GGUF file.
     pub fn gguf(self) -> String {
-        let layer = |layer: usize, name: &str| format!("blk.{layer}.{name}");
+        let ([_, name], layer, kind) = self.spelled();
+        layer.map_or_else(|| format!("{name}.{kind}"), |layer| format!("blk.{layer}.{name}.{kind}"))
+    }
+
+    /// What its name is made of: a word for Hugging Face and one for GGUF, the layer, weight or bias.
+    fn spelled(self) -> ([&'static str; 2], Option<usize>, &'static str) {
         let linear = |role| match role {
-            Role::Q => "attn_q",
-            Role::K => "attn_k",
-            Role::V => "attn_v",
-            Role::O => "attn_output",
-            Role::Gate => "ffn_gate",
-            Role::Up => "ffn_up",
-            Role::Down => "ffn_down",
+            Role::Q => ["self_attn.q_proj", "attn_q"],
+            Role::K => ["self_attn.k_proj", "attn_k"],
+            Role::V => ["self_attn.v_proj", "attn_v"],
+            Role::O => ["self_attn.o_proj", "attn_output"],
+            Role::Gate => ["mlp.gate_proj", "ffn_gate"],
+            Role::Up => ["mlp.up_proj", "ffn_up"],
+            Role::Down => ["mlp.down_proj", "ffn_down"],
         };
         match self {
-            Self::Embedding => "token_embd.weight".to_owned(),
-            Self::AttentionNorm(at) => layer(at, "attn_norm.weight"),
-            Self::FfnNorm(at) => layer(at, "ffn_norm.weight"),
-            Self::Bias(at, role) => layer(at, &format!("{}.bias", linear(role))),
-            Self::FinalNorm => "output_norm.weight".to_owned(),
-            Self::RopeStretch => "rope_freqs.weight".to_owned(),
-            Self::Linear(Place::Layer(at, role)) => layer(at, &format!("{}.weight", linear(role))),
-            Self::Linear(Place::Head) => "output.weight".to_owned(),
+            Self::Embedding => (["model.embed_tokens", "token_embd"], None, "weight"),
+            Self::AttentionNorm(layer) => (["input_layernorm", "attn_norm"], Some(layer), "weight"),
+            Self::FfnNorm(layer) => (["post_attention_layernorm", "ffn_norm"], Some(layer), "weight"),
+            Self::Bias(layer, role) => (linear(role), Some(layer), "bias"),
+            Self::FinalNorm => (["model.norm", "output_norm"], None, "weight"),
+            Self::Linear(Place::Layer(layer, role)) => (linear(role), Some(layer), "weight"),
+            Self::Linear(Place::Head) => (["lm_head", "output"], None, "weight"),
+            // Of Hugging Face's, only those that were made of a GGUF file have it.
+            Self::RopeFactors => (["rope_freqs"; 2], None, "weight"),
         }
     }
 }

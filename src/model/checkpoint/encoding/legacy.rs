@@ -19,37 +19,34 @@ pub fn q8_0(block: &[u8; 34], values: &mut [f32; 32]) {
 pub fn q4_0(block: &[u8; 18], values: &mut [f32; 32]) {
     let mut fields = Fields(block);
     let d = fields.scale();
-    for (value, code) in values.iter_mut().zip(four_bits(&mut fields)) {
-        *value = d * (f32::from(code) - 8.0);
-    }
+    store(values, four_bits(&mut fields), |code| d * (code - 8.0));
 }
 
 /// `d`, `m`, codes
 pub fn q4_1(block: &[u8; 20], values: &mut [f32; 32]) {
     let mut fields = Fields(block);
-    let d = fields.scale();
-    let m = fields.scale();
-    for (value, code) in values.iter_mut().zip(four_bits(&mut fields)) {
-        *value = d * f32::from(code) + m;
-    }
+    let (d, m) = (fields.scale(), fields.scale());
+    store(values, four_bits(&mut fields), |code| d * code + m);
 }
 
 /// `d`, highest bits, codes without them
 pub fn q5_0(block: &[u8; 22], values: &mut [f32; 32]) {
     let mut fields = Fields(block);
     let d = fields.scale();
-    for (value, code) in values.iter_mut().zip(five_bits(&mut fields)) {
-        *value = d * (f32::from(code) - 16.0);
-    }
+    store(values, five_bits(&mut fields), |code| d * (code - 16.0));
 }
 
 /// `d`, `m`, highest bits, codes without them
 pub fn q5_1(block: &[u8; 24], values: &mut [f32; 32]) {
     let mut fields = Fields(block);
-    let d = fields.scale();
-    let m = fields.scale();
-    for (value, code) in values.iter_mut().zip(five_bits(&mut fields)) {
-        *value = d * f32::from(code) + m;
+    let (d, m) = (fields.scale(), fields.scale());
+    store(values, five_bits(&mut fields), |code| d * code + m);
+}
+
+/// The value of each code.
+fn store(values: &mut [f32; 32], codes: impl IntoIterator<Item = u8>, value_of: impl Fn(f32) -> f32) {
+    for (value, code) in values.iter_mut().zip(codes) {
+        *value = value_of(code.into());
     }
 }
 
