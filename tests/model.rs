@@ -9,7 +9,7 @@ use septet::mixed::{GRANULARITY, MixedFormats, SensitivityTable};
 use septet::model::checkpoint::FileBytes;
 use septet::model::checkpoint::hugging_face::Shards;
 use septet::model::kv_cache::CacheFormat;
-use septet::model::perplexity::{TEXT, evaluate, token_stream};
+use septet::model::perplexity::{Evaluation, Models, Stream, TEXT, Windows};
 use septet::model::shape::{self, PRESETS, Preset, ShapeModel};
 use septet::model::{
     Checkpoint, Decoder, Error, Execution, KernelChoice, Linear, LinearSet, ModelParts, Place, Sampler, Storage,
@@ -39,6 +39,13 @@ fn greedy(decoder: &mut Decoder, prompt: &[u32], n: usize) -> Vec<u32> {
         tokens.push(token);
     }
     tokens
+}
+
+/// What `candidates` make of `stream` beside `model` in f32, in windows back to back.
+fn evaluate(model: &Checkpoint, candidates: &[LinearSet], kv_cache: CacheFormat, stream: &Stream) -> Evaluation {
+    let (reference, windows) = (model.linears().expect("finite"), Windows::BACK_TO_BACK);
+    let models = || Models::alone(&model.parts, Some(&reference), candidates, kv_cache, windows);
+    Evaluation::new(stream, windows, models, || {}).expect("finite")
 }
 
 fn embedding(parts: &ModelParts, token: u32) -> Vec<f32> {
@@ -385,20 +392,17 @@ fn batches_take_the_copies_of_the_weights_in_turn() {
 #[test]
 fn quantization_costs_what_its_bits_suggest() {
     let model = builtin::load().expect("built-in model");
-    let stream = token_stream(&model.tokenizer, &TEXT[..4000]).expect("encodes");
-    let mut candidates: Vec<Decoder> = [Format::W4, Format::W3p5, Format::W3]
-        .into_iter()
-        .map(|format| {
-            let storage = Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
-            let set = model.stored(|_| storage).expect("quantizes");
-            Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
-        })
-        .collect();
-    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, &stream).expect("finite");
-    let klds: Vec<f64> = evaluation.candidates.iter().map(|quality| quality.mean_kld).collect();
-    assert!(klds.is_sorted() && klds[0] > 0.0 && klds[0] < 0.1 && klds[2] < 0.5, "{evaluation:#?}");
-    assert!(evaluation.candidates[0].top1_agreement > 0.8, "{evaluation:#?}");
-    println!("{evaluation:#?}");
+    let stream = Stream::new(&model, &TEXT[..4000]).expect("encodes");
+    let candidates = [Format::W4, Format::W3p5, Format::W3].map(|format| {
+        let storage = Storage::Quantized { format, layout: Layout::Dense, granularity: Granularity::Group128 };
+        model.stored(|_| storage).expect("quantizes")
+    });
+    let evaluation = evaluate(&model, &candidates, CacheFormat::F32, &stream);
+    let qualities = [0, 1, 2].map(|at| evaluation.quality(at));
+    println!("{qualities:#?}");
+    let klds = qualities.map(|quality| quality.mean_kld);
+    assert!(klds.is_sorted() && klds[0] > 0.0 && klds[0] < 0.1 && klds[2] < 0.5);
+    assert!(qualities[0].top1_agreement > 0.8);
 }
 
 /// What a key/value cache of fewer bits costs, beside weights in f32 and beside the 3.5-bit weights that it
@@ -406,17 +410,13 @@ fn quantization_costs_what_its_bits_suggest() {
 #[test]
 fn caches_of_fewer_bits_stay_near_the_model() {
     let model = builtin::load().expect("built-in model");
-    let stream = token_stream(&model.tokenizer, TEXT).expect("encodes");
+    let mut stream = Stream::new(&model, TEXT).expect("encodes");
+    stream.truncate(1024);
     let linears = model.linears().expect("finite");
-    let candidate = |kv_cache| {
-        let execution = Execution { kv_cache, ..execution(1) };
-        Decoder::new(Arc::clone(&model.parts), vec![linears.clone()], execution, usize::MAX).expect("consistent")
-    };
-    let mut candidates = [candidate(CacheFormat::F16), candidate(CacheFormat::Int8)];
-    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, &stream[..=1024]).expect("finite");
-    let [f16, int8] = [0, 1].map(|at| evaluation.candidates[at].mean_kld);
+    let kld = |kv_cache| evaluate(&model, &[linears.clone()], kv_cache, &stream).quality(0).mean_kld;
+    let (f16, int8) = (kld(CacheFormat::F16), kld(CacheFormat::Int8));
     println!("f16 {f16:.2e} nats, int8 {int8:.2e} nats");
-    assert!(0.0 < f16 && f16 < 1e-6 && f16 < int8 && int8 < 1e-3, "{evaluation:#?}");
+    assert!(0.0 < f16 && f16 < 1e-6 && f16 < int8 && int8 < 1e-3);
 }
 
 /// On text that the sensitivity table was not measured on, mixed formats are closer to the model
@@ -425,21 +425,20 @@ fn caches_of_fewer_bits_stay_near_the_model() {
 fn mixed_formats_spend_their_bits_where_they_count() {
     let model = builtin::load().expect("built-in model");
     let mixed = MixedFormats::for_model(&model.parts.config).expect("fits");
-    let stream = token_stream(&model.tokenizer, TEXT).expect("encodes");
-    let measured = SensitivityTable::builtin().expect("of this model").predictions;
-    let unseen = &stream[measured..=measured + 1024];
+    let mut unseen = Stream::new(&model, TEXT).expect("encodes");
+    unseen.tokens.drain(..SensitivityTable::builtin().expect("of this model").predictions);
+    unseen.truncate(1024);
     let candidate = |format: &dyn Fn(Place) -> Format| {
         let storage =
             |place| Storage::Quantized { format: format(place), layout: Layout::Dense, granularity: GRANULARITY };
-        let set = model.stored(storage).expect("quantizes");
-        Decoder::new(Arc::clone(&model.parts), vec![set], execution(1), usize::MAX).expect("consistent")
+        model.stored(storage).expect("quantizes")
     };
-    let mut candidates =
+    let candidates =
         [candidate(&|_| Format::W3p5), candidate(&|place| mixed.format(place)), candidate(&|_| Format::W3)];
-    let evaluation = evaluate(&mut decoder(&model, 1), &mut candidates, unseen).expect("finite");
-    let [w3p5, mixed_kld, w3] = [0, 1, 2].map(|i| evaluation.candidates[i].mean_kld);
+    let evaluation = evaluate(&model, &candidates, CacheFormat::F32, &unseen);
+    let [w3p5, mixed_kld, w3] = [0, 1, 2].map(|at| evaluation.quality(at).mean_kld);
     let share = (mixed.bits_per_weight() - 3.125) / 0.5;
-    assert!(w3p5 < mixed_kld && mixed_kld < w3 + share * (w3p5 - w3), "{evaluation:#?}");
+    assert!(w3p5 < mixed_kld && mixed_kld < w3 + share * (w3p5 - w3), "{w3p5} {mixed_kld} {w3}");
 }
 
 #[test]
@@ -468,15 +467,58 @@ fn kernels_that_do_not_exist_are_named() {
 #[test]
 fn a_model_is_as_far_from_itself_as_nothing() {
     let model = builtin::load().expect("built-in model");
-    let text = "Mina had a red kite.\n<|endoftext|>\nTom saw a dog.\n";
-    let stream = token_stream(&model.tokenizer, text).expect("encodes");
-    assert_eq!((stream[0], *stream.last().expect("tokens")), (0, 0));
-    let evaluation = evaluate(&mut decoder(&model, 1), &mut [decoder(&model, 2)], &stream).expect("finite");
-    let quality = evaluation.candidates[0];
-    assert_eq!(evaluation.predictions, stream.len() - 1);
-    assert_eq!(quality.nats_per_token, evaluation.reference_nats);
+    let stream = Stream::new(&model, "Mina had a red kite.\n<|endoftext|>\nTom saw a dog.\n").expect("encodes");
+    assert_eq!((stream.tokens[0], *stream.tokens.last().expect("tokens")), (0, 0));
+    let evaluation = evaluate(&model, &[model.linears().expect("finite")], CacheFormat::F32, &stream);
+    let quality = evaluation.quality(0);
+    assert_eq!(evaluation.predictions(), stream.tokens.len() - 1);
+    assert_eq!(quality.nats_per_token, evaluation.reference_nats());
     assert_eq!((quality.perplexity_ratio, quality.mean_kld), (1.0, 0.0));
     assert_eq!(quality.top1_agreement, 1.0);
+}
+
+/// In batches and token by token, whatever the threads; a context that overlaps helps, and nothing is predicted twice.
+#[test]
+fn evaluations_do_not_depend_on_how_they_are_computed() {
+    let model = builtin::load().expect("built-in model");
+    let mut stream = Stream::new(&model, TEXT).expect("encodes");
+    stream.truncate(700);
+    let candidates = [model.stored(rows16(|_| Format::W3p5)).expect("quantizes")];
+    let evaluate = |windows, threads| {
+        let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        let models = || Models::alone(&model.parts, None, &candidates, CacheFormat::F32, windows);
+        workers.install(|| Evaluation::new(&stream, windows, models, || {})).expect("finite")
+    };
+    let windows = Windows { length: 250, stride: 250 };
+    let evaluation = evaluate(windows, 1);
+    assert_eq!((evaluation.windows.len(), evaluation.predictions()), (3, 700));
+    assert_eq!(evaluate(windows, 3), evaluation);
+
+    let mut tokens = Decoder::new(
+        Arc::clone(&model.parts),
+        vec![candidates[0].clone()],
+        Execution { prompt_batch: 1, ..vector_execution(1) },
+        250,
+    )
+    .expect("consistent");
+    let mut batches = Decoder::new(Arc::clone(&model.parts), vec![candidates[0].clone()], vector_execution(1), 250)
+        .expect("consistent");
+    let logits = |decoder: &mut Decoder| {
+        let mut all: Vec<Vec<u32>> = Vec::new();
+        let each = |at: usize, logits: &[f32]| {
+            assert_eq!(at, all.len());
+            all.push(logits.iter().map(|logit| logit.to_bits()).collect());
+        };
+        decoder.forward_all(&stream.tokens[..250], each).expect("finite");
+        assert!(matches!(decoder.forward_all(&[1], |_, _| ()), Err(Error::ContextFull { position: 250, .. })));
+        all
+    };
+    assert!(logits(&mut tokens) == logits(&mut batches));
+
+    let sliding = evaluate(Windows { length: 250, stride: 125 }, 2);
+    assert_eq!((sliding.windows.len(), sliding.predictions()), (5, 700));
+    let nats = |evaluation: &Evaluation| evaluation.windows.iter().map(|window| window.candidates[0].nats).sum::<f64>();
+    assert!(nats(&sliding) < nats(&evaluation), "{} {}", nats(&sliding), nats(&evaluation));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod gate;
 mod generate;
 mod list;
 mod output;
+mod perplexity;
 mod plan;
 mod product;
 mod quantize;
@@ -53,6 +54,7 @@ enum Command {
     List(list::Args),
     #[command(hide = true)]
     Load(calibration_block::LoadArgs),
+    Perplexity(perplexity::Args),
     Plan(plan::Args),
     #[command(hide = true)]
     Product(product::Args),
@@ -76,6 +78,7 @@ impl Command {
             Self::Generate(args) => generate::run(&args),
             Self::List(args) => list::run(&args),
             Self::Load(args) => calibration_block::run_load(&args),
+            Self::Perplexity(args) => perplexity::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Product(args) => product::run(&args),
             Self::Quantize(args) => quantize::run(&args),

@@ -23,7 +23,7 @@ use crate::{
     mixed::{SensitivityTable, measure},
     model::{
         Checkpoint,
-        perplexity::{TEXT, token_stream},
+        perplexity::{Stream, TEXT},
     },
 };
 
@@ -99,11 +99,12 @@ fn check_replaceable(file: &Path, model_sha256: &str) -> Result<(), SensitivityE
 }
 
 fn table(args: &Args, model: &Checkpoint, model_sha256: String) -> Result<SensitivityTable> {
-    let stream = token_stream(&model.tokenizer, TEXT).into_diagnostic()?;
-    let (asked, available) = (args.predictions.get(), stream.len() - 1);
+    let mut stream = Stream::new(model, TEXT).into_diagnostic()?;
+    let (asked, available) = (args.predictions.get(), stream.tokens.len().saturating_sub(1));
     if asked > available {
         return Err(SensitivityError::Predictions { asked, available }.into());
     }
+    stream.truncate(asked);
     let threads = args.threads.or(available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MAX_THREADS);
     let workers = ThreadPoolBuilder::new().num_threads(threads).build().into_diagnostic()?;
 
@@ -113,7 +114,7 @@ fn table(args: &Args, model: &Checkpoint, model_sha256: String) -> Result<Sensit
     let bar = ProgressBar::new(candidates as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} candidates, {elapsed} elapsed, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let reference = measure::reference(model, &stream[..=asked]).into_diagnostic()?;
+    let reference = measure::reference(model, &stream).into_diagnostic()?;
     bar.reset_eta();
     let tensors = workers.install(|| measure::measure(model, &reference, || bar.inc(1))).into_diagnostic();
     bar.finish_and_clear();

@@ -19,6 +19,10 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
+    /// Every format that quantizes all layers alike.
+    pub const UNIFORM: [Self; 3] =
+        [Self::Quantized(Format::W4), Self::Quantized(Format::W3p5), Self::Quantized(Format::W3)];
+
     /// How each layer of `model` is kept in this format; codes lie in `layout`.
     ///
     /// # Errors
@@ -38,6 +42,11 @@ impl WeightFormat {
             Storage::Quantized { format, layout, granularity: Granularity::Group128 }
         })
     }
+}
+
+/// Whether the files of `model` hold quantized layers.
+pub fn is_packed(model: &Checkpoint) -> bool {
+    model.packed_storage(Place::Head).is_some()
 }
 
 /// The linear layers of `model` in the format `asked`, and its name. Without one they are as a quantized model has

@@ -13,17 +13,20 @@ use super::{
 use crate::{
     model::{
         Checkpoint, Decoder, Error, Execution, LinearSet, Storage,
-        perplexity::{Reference, WINDOW},
+        perplexity::{Reference, Stream, Windows},
     },
     pool::ThreadPool,
 };
+
+/// How the text is cut.
+const WINDOWS: Windows = Windows::BACK_TO_BACK;
 
 /// What `model` predicts over `stream` as it is.
 ///
 /// # Errors
 /// As [`Reference::new`].
-pub fn reference<'a>(model: &Checkpoint, stream: &'a [u32]) -> Result<Reference<'a>, Error> {
-    Reference::new(&mut decoder(model, model.linears()?)?, stream)
+pub fn reference<'a>(model: &Checkpoint, stream: &'a Stream) -> Result<Reference<'a>, Error> {
+    Reference::new(&mut decoder(model, model.linears()?)?, stream, WINDOWS)
 }
 
 /// The divergences of every linear layer of `model` from `reference`, in the order of the forward
@@ -60,5 +63,5 @@ fn quantized(format: Format) -> Storage {
 /// A decoder on the calling thread alone.
 fn decoder(model: &Checkpoint, linears: LinearSet) -> Result<Decoder, Error> {
     let pool = ThreadPool::new(1).map_err(|cause| Error::Threads { threads: 1, cause })?;
-    Decoder::new(Arc::clone(&model.parts), vec![linears], Execution::fast(Arc::new(pool)), WINDOW)
+    Decoder::new(Arc::clone(&model.parts), vec![linears], Execution::fast(Arc::new(pool)), WINDOWS.length)
 }

@@ -151,7 +151,7 @@ impl Decoder {
         for tokens in prompt.chunks(self.prompt_batch()) {
             self.advance_all(tokens)?;
         }
-        self.logits()
+        self.logits(self.position - 1)
     }
 
     /// Processes `tokens`, no more than a batch, through the layers and stops before the head.
@@ -169,7 +169,7 @@ impl Decoder {
             what: "an activation",
             position: *position + column,
         })?;
-        residual.set(batch.last(tokens.len()));
+        residual.set(batch.stream(tokens.len() - 1));
         self.position += tokens.len();
         self.readings += 1;
         Ok(())
@@ -182,16 +182,40 @@ impl Decoder {
     /// When the token is not in the vocabulary, the context is full, or a value is not finite.
     pub fn forward(&mut self, token: u32) -> Result<&[f32], Error> {
         self.advance(token)?;
-        self.logits()
+        self.logits(self.position - 1)
     }
 
-    /// The logits (vocab) behind the residual stream, with the head of the copy that was read last.
-    fn logits(&mut self) -> Result<&[f32], Error> {
+    /// Processes `tokens` and calls `each` with the number of each of them, from 0, and the logits (vocab) of what
+    /// follows it; the bits are those of [`Decoder::forward`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::forward`].
+    pub fn forward_all(&mut self, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+        let most = self.prompt_batch();
+        for (batch, tokens) in tokens.chunks(most).enumerate() {
+            let (position, context) = (self.position, self.positions());
+            if tokens.len() > context - position {
+                return Err(Error::ContextFull { position: context, context });
+            }
+            self.advance_all(tokens)?;
+            for column in 0..tokens.len() {
+                if let Some(batch) = &self.batch {
+                    self.residual.set(batch.stream(column));
+                }
+                each(batch * most + column, self.logits(position + column)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The logits (vocab) behind the residual stream, which is that of the token at `position`, with the head of the
+    /// copy that was read last.
+    fn logits(&mut self, position: usize) -> Result<&[f32], Error> {
         let set = (self.readings - 1) % self.sets.len();
         if let Some(head) = &self.sets[set].head {
             let operand = self.projector.normed(&self.residual, &self.parts.final_norm, self.parts.config.norm_eps);
             let stored = self.projector.store(head, operand, &mut self.logits);
-            let position = self.position - 1;
             stored.map_err(|_| Error::NonFinite { what: "an activation", position })?;
             if !self.logits.iter().all(|logit| logit.is_finite()) {
                 return Err(Error::NonFinite { what: "a logit", position });

@@ -134,9 +134,9 @@ impl Batch {
         self.columns
     }
 
-    /// The residual stream (hidden) of the last of `columns` positions that were read.
-    pub fn last(&self, columns: usize) -> &[f32] {
-        self.streams[columns - 1].values()
+    /// The residual stream (hidden) of a column of the last batch.
+    pub fn stream(&self, column: usize) -> &[f32] {
+        self.streams[column].values()
     }
 
     /// The layers of set `set` for `tokens` at `position` and behind: from their embeddings to their

@@ -18,6 +18,7 @@ pub mod figure;
 pub mod forecast;
 pub mod grid;
 pub mod metric;
+pub mod quality;
 pub mod render;
 pub mod rivals;
 pub mod roofline;

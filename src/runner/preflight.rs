@@ -21,16 +21,16 @@ use super::{
 use crate::{
     arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions},
     model::{
-        Checkpoint, Decoder, Execution,
-        perplexity::{self, Evaluation},
+        Checkpoint, LinearSet,
+        kv_cache::CacheFormat,
+        perplexity::{self, Evaluation, Models, Stream, Windows},
     },
     plan::{Plan, Residency, Source, Workload},
-    pool::ThreadPool,
     record::{CellFacts, Quality},
 };
 
-/// Parts of the evaluation text that are evaluated side by side.
-const PARTS: usize = 8;
+/// How the evaluation text is cut.
+const WINDOWS: Windows = Windows::BACK_TO_BACK;
 
 /// Predictions of a quality evaluation in a quick run; all of the text otherwise.
 const QUICK_PREDICTIONS: usize = 1024;
@@ -222,46 +222,28 @@ fn quality_of(
     let formats: BTreeSet<(ArmFormat, Granularity)> = arms.iter().map(|arm| (arm.format, arm.granularity)).collect();
     say("evaluating the quality of each format");
     let checkpoint = Checkpoint::of(model.as_deref())?;
-    let mut stream = perplexity::token_stream(&checkpoint.tokenizer, perplexity::TEXT)?;
+    let mut stream = Stream::new(&checkpoint, perplexity::TEXT)?;
     if quick {
-        stream.truncate(QUICK_PREDICTIONS + 1);
+        stream.truncate(QUICK_PREDICTIONS);
     }
-    let decoder = |set| -> Result<Decoder, RunError> {
-        let pool = std::sync::Arc::new(ThreadPool::new(1).map_err(RunError::Threads)?);
-        let parts = std::sync::Arc::clone(&checkpoint.parts);
-        Ok(Decoder::new(parts, vec![set], Execution::fast(pool), perplexity::WINDOW)?)
+    let reference = checkpoint.linears()?;
+    let stored = |&(format, granularity): &(ArmFormat, Granularity)| -> Result<LinearSet, RunError> {
+        let stored = Stored { format, granularity, layout: Layout::Dense, pages: Pages::System };
+        Ok(checkpoint.stored(stored.storage(&checkpoint.parts.config)?)?)
     };
-    // The parts are fixed, so that sums do not depend on the number of cores.
-    let windows = (stream.len().saturating_sub(1)).div_ceil(perplexity::WINDOW);
-    let part = windows.div_ceil(PARTS).max(1) * perplexity::WINDOW;
-    let starts: Vec<usize> = (0..stream.len().saturating_sub(1)).step_by(part).collect();
-    let evaluations: Vec<Evaluation> = starts
-        .par_iter()
-        .map(|&start| {
-            let mut reference = decoder(checkpoint.linears()?)?;
-            let candidates = formats.iter().map(|&(format, granularity)| {
-                let stored = Stored { format, granularity, layout: Layout::Dense, pages: Pages::System };
-                decoder(checkpoint.stored(stored.storage(&checkpoint.parts.config)?)?)
-            });
-            let mut candidates = candidates.collect::<Result<Vec<_>, _>>()?;
-            let stream = &stream[start..(start + part + 1).min(stream.len())];
-            Ok(perplexity::evaluate(&mut reference, &mut candidates, stream)?)
-        })
-        .collect::<Result<_, RunError>>()?;
-    Ok(formats.into_iter().enumerate().map(|(at, key)| (key, joined(&evaluations, at))).collect())
+    let candidates = formats.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
+    let models = || Models::alone(&checkpoint.parts, Some(&reference), &candidates, CacheFormat::F32, WINDOWS);
+    let evaluation = Evaluation::new(&stream, WINDOWS, models, || {})?;
+    Ok(formats.into_iter().enumerate().map(|(at, key)| (key, quality(&evaluation, at))).collect())
 }
 
-/// The quality of candidate `at` over all parts.
-fn joined(parts: &[Evaluation], at: usize) -> Quality {
-    let total: f64 = parts.iter().map(|part| part.predictions as f64).sum();
-    let mean = |value: &dyn Fn(&Evaluation) -> f64| {
-        parts.iter().map(|part| part.predictions as f64 * value(part)).sum::<f64>() / total
-    };
-    let nats = mean(&|part| part.candidates[at].nats_per_token - part.reference_nats);
+/// The quality of candidate `at`.
+fn quality(evaluation: &Evaluation, at: usize) -> Quality {
+    let quality = evaluation.quality(at);
     Quality {
         bit_equal: None,
-        perplexity_ratio: Some(nats.exp()),
-        kld: Some(mean(&|part| part.candidates[at].mean_kld)),
-        top1_agreement: Some(mean(&|part| part.candidates[at].top1_agreement)),
+        perplexity_ratio: Some(quality.perplexity_ratio),
+        kld: Some(quality.mean_kld),
+        top1_agreement: Some(quality.top1_agreement),
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod amdahl;
 pub mod binomial;
+pub mod clusters;
 pub mod combination;
 pub mod contrast;
 pub mod factorial;

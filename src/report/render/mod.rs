@@ -6,7 +6,7 @@ mod markdown;
 
 pub use csv::csv;
 pub use latex::latex;
-pub use markdown::markdown;
+pub use markdown::{aligned, markdown};
 
 #[cfg(test)]
 mod tests {
@@ -24,6 +24,11 @@ mod tests {
     #[test]
     fn markdown_escapes_markup() {
         insta::assert_snapshot!(markdown(&grid()));
+    }
+
+    #[test]
+    fn aligned_columns_are_markdown_too() {
+        insta::assert_snapshot!(aligned(&grid()));
     }
 
     #[test]
