@@ -55,6 +55,7 @@ pub mod reference;
 pub mod registry;
 pub mod roof;
 mod scale;
+mod scale_search;
 mod shape;
 pub mod unpack;
 mod variant;

@@ -9,8 +9,10 @@ use crate::{
     error::QuantizeError,
     format::{Fields, Format},
     granularity::{Granularity, TILE_ROWS},
+    isa::portable::{self, Portable},
     random::SplitMix64,
     scale,
+    scale_search::{Member, ScaleSearch},
 };
 
 /// Codes and scales of a `rows × cols` matrix.
@@ -46,17 +48,14 @@ impl QuantizedMatrix {
         if weights.len() != rows * cols {
             return Err(QuantizeError::Length { found: weights.len(), rows, cols });
         }
-        if let Some(at) = weights.iter().position(|w| !w.is_finite()) {
-            return Err(QuantizeError::NotFinite { row: at / cols, col: at % cols, value: weights[at] });
-        }
-        for region in matrix.regions() {
-            let values = |row: usize| &weights[row * cols..][region.cols.clone()];
-            let scale = best_scale(format.fields(), region.rows.clone().map(values))?;
-            matrix.scales[region.scale] = scale;
-            for row in region.rows.clone() {
-                matrix.encode(row, region.cols.start, values(row), scale::to_f32(scale));
-            }
-        }
+        let mut quantize = Quantize { weights, matrix: &mut matrix, result: Ok(()) };
+        portable::run(&mut quantize);
+        // A region with a weight that is not finite has no scale: such a weight is looked for only if one has none.
+        let not_finite = || {
+            let at = weights.iter().position(|w| !w.is_finite())?;
+            Some(QuantizeError::NotFinite { row: at / cols, col: at % cols, value: weights[at] })
+        };
+        quantize.result.map_err(|error| not_finite().unwrap_or(error))?;
         Ok(matrix)
     }
 
@@ -248,16 +247,54 @@ impl QuantizedMatrix {
                 .collect(),
         }
     }
+}
 
-    /// Encodes `weights`, which begin at column `col` (even), with one scale.
-    fn encode(&mut self, row: usize, col: usize, weights: &[f32], scale: f32) {
-        let fields = self.format.fields();
-        let start = row * self.pairs_per_row() + col / 2;
-        for (code, pair) in self.codes[start..].iter_mut().zip(weights.chunks(2)) {
-            let a = round(pair[0], scale, fields.a_bits, 1);
-            let b = pair.get(1).map_or(0, |&w| round(w, scale, fields.b_bits, fields.b_step));
-            *code = fields.code(a, b);
+/// Fills a matrix of zeros.
+struct Quantize<'a> {
+    weights: &'a [f32],
+    matrix: &'a mut QuantizedMatrix,
+    result: Result<(), QuantizeError>,
+}
+
+impl Portable for Quantize<'_> {
+    #[inline(always)]
+    fn run(&mut self) {
+        let regions = self.matrix.regions();
+        let stride = self.matrix.pairs_per_row();
+        let QuantizedMatrix { format, cols, codes, scales, .. } = &mut *self.matrix;
+        let members = Member::pair(format.fields());
+        let mut search = ScaleSearch::new(format.fields());
+        for region in regions {
+            let values = |row: usize| &self.weights[row * *cols..][region.cols.clone()];
+            let bits = match search.best(region.rows.clone().map(values)) {
+                Ok(bits) => bits,
+                Err(error) => {
+                    self.result = Err(error);
+                    return;
+                }
+            };
+            scales[region.scale] = bits;
+            // Under scale 0 every code stays 0.
+            if bits != 0 {
+                for row in region.rows.clone() {
+                    let codes = &mut codes[row * stride + region.cols.start / 2..];
+                    encode(format.fields(), members, values(row), scale::to_f32(bits), codes);
+                }
+            }
         }
+    }
+}
+
+/// Writes the codes of `weights`, the first of which is a member *a*, under one scale that is not 0.
+#[inline(always)]
+fn encode(fields: Fields, [a, b]: [Member; 2], weights: &[f32], scale: f32, codes: &mut [u8]) {
+    let (pairs, last) = weights.as_chunks::<2>();
+    let (codes, behind) = codes.split_at_mut(pairs.len());
+    for (code, pair) in codes.iter_mut().zip(pairs) {
+        *code = fields.code(a.code(pair[0], scale), b.code(pair[1], scale));
+    }
+    for (code, weight) in behind.iter_mut().zip(last) {
+        *code = fields.code(a.code(*weight, scale), 0);
     }
 }
 
@@ -266,49 +303,6 @@ struct Region {
     scale: usize,
     rows: std::ops::Range<usize>,
     cols: std::ops::Range<usize>,
-}
-
-/// Shrinkages of the absolute maximum that are tried for each scale, in steps of 1/32.
-const SCALE_CANDIDATES: u32 = 20;
-
-/// The scale (f16 bits) with the least squared error over the rows of a region.
-fn best_scale<'a>(fields: Fields, rows: impl Iterator<Item = &'a [f32]> + Clone) -> Result<u16, QuantizeError> {
-    let amax = rows.clone().flatten().fold(0f32, |m, w| m.max(w.abs()));
-    let full = amax / (1u32 << (fields.a_bits - 1)) as f32;
-    if full > f16::MAX.to_f32() {
-        return Err(QuantizeError::Scale { value: full });
-    }
-    let mut best = (f64::INFINITY, 0u16);
-    for candidate in 0..SCALE_CANDIDATES {
-        let bits = f16::from_f32(full * (1.0 + 0.125 - candidate as f32 / 32.0)).min(f16::MAX).to_bits();
-        let scale = scale::to_f32(bits);
-        let error: f64 = rows.clone().map(|row| squared_error(fields, row, scale)).sum();
-        if error < best.0 {
-            best = (error, bits);
-        }
-    }
-    Ok(best.1)
-}
-
-fn squared_error(fields: Fields, weights: &[f32], scale: f32) -> f64 {
-    let error = |w: f32, bits: u32, step: i32| {
-        let back = (round(w, scale, bits, step) * step) as f32 * scale;
-        f64::from(w - back).powi(2)
-    };
-    let pair = |pair: &[f32]| {
-        error(pair[0], fields.a_bits, 1) + pair.get(1).map_or(0.0, |&w| error(w, fields.b_bits, fields.b_step))
-    };
-    weights.chunks(2).map(pair).sum()
-}
-
-/// The nearest signed code of `bits` bits for a member of step `step · scale`; ties to even.
-fn round(weight: f32, scale: f32, bits: u32, step: i32) -> i32 {
-    if scale == 0.0 {
-        return 0;
-    }
-    let limit = 1i32 << (bits - 1);
-    let code = (weight / (scale * step as f32)).round_ties_even();
-    code.clamp(-limit as f32, (limit - 1) as f32) as i32
 }
 
 impl Fields {
@@ -323,7 +317,7 @@ impl Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::level::Level;
+    use crate::{isa::Isa, isa::portable::run_on, level::Level};
 
     #[test]
     fn quantizing_a_representable_matrix_loses_nothing() {
@@ -387,6 +381,52 @@ mod tests {
         assert!(matches!(quantize(&[0.0; 3], 2, 2), Err(QuantizeError::Length { found: 3, .. })));
         assert!(matches!(quantize(&[], 0, 2), Err(QuantizeError::Empty { .. })));
         assert!(matches!(quantize(&[1e9; 4], 2, 2), Err(QuantizeError::Scale { .. })));
+        let error = quantize(&[1e9, 1.0, 2.0, f32::INFINITY], 2, 2).unwrap_err();
+        assert!(matches!(error, QuantizeError::NotFinite { row: 1, col: 1, .. }));
+    }
+
+    #[test]
+    fn codes_are_the_nearest_on_every_instruction_set() {
+        let nearest = |weight: f32, scale: f32, bits: u32, step: i32| {
+            let limit = 1i32 << (bits - 1);
+            let code = (weight / (scale * step as f32)).round_ties_even();
+            if scale == 0.0 { 0 } else { code.clamp(-limit as f32, (limit - 1) as f32) as i32 }
+        };
+        let mut random = SplitMix64::new(15);
+        let (rows, cols) = (70, 173);
+        // Rows of every size that has scales, of zeros, and of eighths, where ties are.
+        let weights: Vec<f32> = (0..rows * cols)
+            .map(|i| match i / cols {
+                0 => 0.0,
+                row if row % 2 == 0 => (random.normal_f32() * 8.0).round() / 8.0,
+                row => random.normal_f32() * 10f32.powi(row as i32 / 5 - 9),
+            })
+            .collect();
+        for &format in Format::ALL {
+            for &granularity in Granularity::ALL {
+                let on = |isa: Isa| {
+                    let mut matrix = QuantizedMatrix::zeros(rows, cols, format, granularity).unwrap();
+                    let mut quantize = Quantize { weights: &weights, matrix: &mut matrix, result: Ok(()) };
+                    run_on(isa, &mut quantize);
+                    quantize.result.clone().unwrap();
+                    matrix
+                };
+                let matrix = on(Isa::Scalar);
+                for &isa in Isa::ALL.iter().filter(|isa| isa.is_available()) {
+                    assert_eq!(on(isa), matrix, "{isa:?} {format} {granularity}");
+                }
+                let fields = format.fields();
+                for (row, weights) in weights.chunks(cols).enumerate() {
+                    for (pair, weights) in weights.chunks(2).enumerate() {
+                        let scale = matrix.scale(row, 2 * pair / granularity.segment());
+                        let a = nearest(weights[0], scale, fields.a_bits, 1);
+                        let b = weights.get(1).map_or(0, |&b| nearest(b, scale, fields.b_bits, fields.b_step));
+                        assert_eq!(matrix.row_codes(row)[pair], fields.code(a, b), "{format} {granularity} {row}");
+                    }
+                    assert!(matrix.row_codes(row)[cols.div_ceil(2)..].iter().all(|&padding| padding == 0));
+                }
+            }
+        }
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Fields {
     }
 
     /// The code of the pair `(a, b)`, members as signed codes (`b` not multiplied by its step).
+    #[inline(always)]
     pub fn code(self, a: i32, b: i32) -> u8 {
         let mask = |bits: u32| (1u32 << bits) - 1;
         ((((a as u32) & mask(self.a_bits)) << self.b_bits) | ((b as u32) & mask(self.b_bits))) as u8
