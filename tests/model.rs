@@ -10,6 +10,7 @@ use septet::model::checkpoint::FileBytes;
 use septet::model::checkpoint::hugging_face::Shards;
 use septet::model::kv_cache::CacheFormat;
 use septet::model::perplexity::{Evaluation, Models, Stream, TEXT, Windows};
+use septet::model::profile::{Operation, Profile};
 use septet::model::shape::{self, PRESETS, Preset, ShapeModel};
 use septet::model::{
     Checkpoint, Decoder, Error, Execution, KernelChoice, Linear, LinearSet, ModelParts, Place, Sampler, Storage,
@@ -532,8 +533,9 @@ fn shape_models_rotate_through_copies_and_wrap() {
         assert!(decoder.forward(0).expect("finite").is_empty());
     }
     assert_eq!(decoder.position(), 70 - 64);
-    assert!(decoder.take_spans().kernel_ns > 0);
-    assert_eq!(decoder.take_spans().kernel_ns, 0);
+    let profile = decoder.take_profile();
+    assert!(profile.ns(Operation::Linear) > 0 && profile.ns(Operation::Attention) > 0);
+    assert_eq!(decoder.take_profile(), Profile::default());
 }
 
 #[test]

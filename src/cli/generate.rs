@@ -17,6 +17,7 @@ use super::Exit;
 use super::output::note;
 use super::weight_format::{self, WeightFormat, WeightFormatError};
 use crate::model::kv_cache::CacheFormat;
+use crate::model::profile::Operation;
 use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, Sampler, Sampling, StopStrings};
 use crate::pool::ThreadPool;
 
@@ -131,7 +132,7 @@ impl Args {
         let start = Instant::now();
         let mut token = sampler.sample(decoder.prefill(&prompt)?);
         let prefill = start.elapsed();
-        decoder.take_spans();
+        decoder.take_profile();
 
         if !self.chat {
             write!(out, "{}", self.prompt)?;
@@ -164,7 +165,7 @@ impl Args {
         let last = stops.push(&text.finish()?);
         writeln!(out, "{}{}", last.text, stops.finish())?;
         out.flush()?;
-        let kernel_ns = decoder.take_spans().kernel_ns;
+        let kernel_ns = decoder.take_profile().ns(Operation::Linear);
         let prompt = prompt.len();
         let summary = Summary { format, threads, prompt, prefill, tokens, decode, kernel_ns, ending };
         note(&summary.to_string());

@@ -13,7 +13,8 @@ use super::kv_cache::KvCache;
 use super::linear::{LinearSet, Role};
 use super::parts::ModelParts;
 use super::prefill::{Batch, NonFiniteColumn};
-use super::projector::{BoundLinear, Projector, Spans};
+use super::profile::{Operation, Profile};
+use super::projector::{BoundLinear, Projector};
 use super::residual::Residual;
 
 /// A model, a set of linear layers and an execution, with the buffers, the cache and the position of
@@ -125,14 +126,29 @@ impl Decoder {
         self.batch.as_ref().map_or(1, Batch::columns)
     }
 
-    /// Begins a new text.
-    pub fn reset(&mut self) {
-        self.position = 0;
+    /// Tokens of the vocabulary.
+    pub fn vocab(&self) -> usize {
+        self.parts.config.vocab
     }
 
-    /// Time spent inside linear kernels since the last call of this method.
-    pub fn take_spans(&mut self) -> Spans {
-        self.projector.take_spans()
+    /// Begins a new text.
+    pub fn reset(&mut self) {
+        self.rewind(0);
+    }
+
+    /// Goes back to `position`: what was read before it stays, and the next token is read there.
+    ///
+    /// # Panics
+    ///
+    /// When the text is not that long.
+    pub fn rewind(&mut self, position: usize) {
+        assert!(position <= self.position, "rewind to {position} of {}", self.position);
+        self.position = position;
+    }
+
+    /// Where the time since the last call of this method went.
+    pub fn take_profile(&mut self) -> Profile {
+        self.projector.laps().take()
     }
 
     /// Processes a prompt and returns the logits (vocab) that follow it; none without a head.
@@ -164,6 +180,7 @@ impl Decoder {
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
             return Err(Error::Token { token, vocab });
         }
+        projector.laps().begin();
         let read = batch.layers(parts, self.readings % sets.len(), projector, cache, *position, tokens);
         read.map_err(|NonFiniteColumn(column)| Error::NonFinite {
             what: "an activation",
@@ -213,6 +230,7 @@ impl Decoder {
     /// copy that was read last.
     fn logits(&mut self, position: usize) -> Result<&[f32], Error> {
         let set = (self.readings - 1) % self.sets.len();
+        self.projector.laps().begin();
         if let Some(head) = &self.sets[set].head {
             let operand = self.projector.normed(&self.residual, &self.parts.final_norm, self.parts.config.norm_eps);
             let stored = self.projector.store(head, operand, &mut self.logits);
@@ -220,6 +238,7 @@ impl Decoder {
             if !self.logits.iter().all(|logit| logit.is_finite()) {
                 return Err(Error::NonFinite { what: "a logit", position });
             }
+            self.projector.laps().end(Operation::Other);
         }
         Ok(&self.logits)
     }
@@ -253,7 +272,9 @@ impl Decoder {
         let (config, position, eps) = (&parts.config, self.position, parts.config.norm_eps);
         let set = &sets[self.readings % sets.len()];
 
+        projector.laps().begin();
         residual.embed(&parts.embedding, token)?;
+        projector.laps().end(Operation::Other);
         for (layer, (norms, linears)) in parts.norms.iter().zip(&set.layers).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
             let operand = projector.normed(residual, &norms.attention, eps);
@@ -265,7 +286,9 @@ impl Decoder {
             rotary.rotate(position, q);
             rotary.rotate(position, k);
             cache.store(layer, position, k, v)?;
+            projector.laps().end(Operation::Cache);
             attending.attend(config, projector.pool(), (cache, layer), position, q, attended);
+            projector.laps().end(Operation::Attention);
             let operand = projector.plain(attended);
             projector.add(&linears[Role::O], operand, residual)?;
 

@@ -23,6 +23,7 @@ pub mod linear;
 pub mod parts;
 pub mod perplexity;
 pub mod prefill;
+pub mod profile;
 pub mod projector;
 pub mod residual;
 pub mod rope;

@@ -24,6 +24,7 @@ use super::execution::Execution;
 use super::kv_cache::KvCache;
 use super::linear::{LayerLinears, Linear, LinearSet, Role};
 use super::parts::ModelParts;
+use super::profile::Operation;
 use super::projector::Projector;
 use super::residual::Residual;
 
@@ -183,6 +184,7 @@ impl Batch {
         for (column, (stream, &token)) in streams.iter_mut().zip(tokens).enumerate() {
             stream.embed(&parts.embedding, token).map_err(|_| NonFiniteColumn(column))?;
         }
+        projector.laps().end(Operation::Other);
         for (layer, (norms, linears)) in parts.norms.iter().zip(&sets[set]).enumerate() {
             // x += O · attention(Q·norm(x), K·norm(x), V·norm(x))
             let normed = |column: usize, operand: &mut Activations, segment| {
@@ -203,14 +205,17 @@ impl Batch {
                 rotary.rotate(position + column, key);
                 cache.store(layer, position + column, key, value).map_err(|_| NonFiniteColumn(column))?;
             }
+            projector.laps().end(Operation::Cache);
             let width = columns * q_width;
             let (queries, attended) = (&queries[..width], &mut attended[..width]);
             attending.attend(config, projector.pool(), (cache, layer), position, queries, attended);
+            projector.laps().end(Operation::Attention);
             let plain = |column: usize, operand: &mut Activations, segment| {
                 operand.quantize(&attended[column * q_width..][..q_width], segment)
             };
             operand.project(projector, columns, [(&linears[Role::O], &mut *delta)], plain)?;
             add(streams, delta, &mut row[..config.hidden]);
+            projector.laps().end(Operation::Residual);
 
             // x += Down · (silu(Gate·norm(x)) · (Up·norm(x)))
             let normed = |column: usize, operand: &mut Activations, segment| {
@@ -221,6 +226,7 @@ impl Batch {
             operand.project(projector, columns, outputs, normed)?;
             let outputs = [(&mut *gate, TILE * columns), (&mut *up, TILE * columns)];
             projector.pool().for_parts(outputs, workers, |[gate, up], ()| silu::swiglu(gate.values, up.values));
+            projector.laps().end(Operation::Gate);
             let row = &mut row[..];
             let gated = |column: usize, operand: &mut Activations, segment| {
                 gather(gate, columns, column, &mut row[..config.ffn]);
@@ -228,6 +234,7 @@ impl Batch {
             };
             operand.project(projector, columns, [(&linears[Role::Down], &mut *delta)], gated)?;
             add(streams, delta, &mut row[..config.hidden]);
+            projector.laps().end(Operation::Residual);
         }
         Ok(())
     }

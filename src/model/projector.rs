@@ -4,7 +4,6 @@
 use std::array;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use septet_kernels::ops::{lanes, linear, norm, silu};
 use septet_kernels::{
@@ -17,16 +16,10 @@ use super::execution::Execution;
 use super::linear::Linear;
 use super::parts::Matrix;
 use super::prefill::BatchedLinear;
+use super::profile::{Laps, Operation};
 use super::residual::Residual;
 use crate::arm::{ActivationUse, Epilogue, Regions};
 use crate::pool::ThreadPool;
-
-/// Time spent inside linear kernels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spans {
-    /// Nanoseconds from before the rows are split among workers until all are done.
-    pub kernel_ns: u64,
-}
 
 /// A linear layer and the kernel that runs it.
 #[derive(Clone, Debug)]
@@ -103,7 +96,7 @@ pub struct Projector {
     scratch: Vec<Scratch>,
     /// Operands so far.
     operands: u64,
-    spans: Spans,
+    laps: Laps,
 }
 
 /// The operand that was normalized last, in `f32`.
@@ -155,14 +148,14 @@ impl Projector {
             delta: vec![0.0; hidden],
             scratch: (0..execution.pool.threads()).map(|_| Scratch::with_capacity(stripe_bytes)).collect(),
             operands: 0,
-            spans: Spans::default(),
+            laps: Laps::new(),
             execution,
         }
     }
 
-    /// Time spent since the last call, which starts from zero again.
-    pub fn take_spans(&mut self) -> Spans {
-        std::mem::take(&mut self.spans)
+    /// The clock of the decoder that this projector belongs to.
+    pub(super) fn laps(&mut self) -> &mut Laps {
+        &mut self.laps
     }
 
     /// The threads that rows are split among.
@@ -228,6 +221,7 @@ impl Projector {
                 self.store(gate.0, operand, gate.1)?;
                 self.store(up.0, operand, up.1)?;
                 silu::swiglu(gate.1, up.1);
+                self.laps.end(Operation::Gate);
                 Ok(())
             }
             Regions::Joined => self.region(operand, [gate, up], |[gate, up]| silu::swiglu(gate, up)),
@@ -243,14 +237,14 @@ impl Projector {
         finish: impl Fn([&mut [f32]; N]) + Sync,
     ) -> Result<(), NonFinite> {
         const { assert!(N <= JOINED) };
-        let Self { execution, normalized, quantized, scratch, spans, .. } = self;
+        let Self { execution, normalized, quantized, scratch, laps, .. } = self;
         let linears = products.each_ref().map(|(linear, _)| *linear);
         let mut slots = [0; N];
         for (at, linear) in linears.iter().enumerate() {
             match linear {
-                BoundLinear::F32(_) => normalized.fill(operand),
+                BoundLinear::F32(_) => normalized.fill(operand, laps),
                 BoundLinear::Quantized(_, weights) => {
-                    slots[at] = quantized.fill(at, operand, weights.segment(), execution, normalized)?;
+                    slots[at] = quantized.fill(at, operand, weights.segment(), execution, normalized, laps)?;
                 }
             }
         }
@@ -261,31 +255,31 @@ impl Projector {
             }
         });
         let outputs = products.map(|(_, out)| (out, lanes::TILE));
-        spans.time(|| {
-            execution.pool.for_parts(outputs, scratch, |mut parts, scratch| {
-                for (product, part) in products_of.iter().zip(&mut parts) {
-                    // A worker may own tiles of one output and none of another.
-                    if !part.units.is_empty() {
-                        product.store(part.units.clone(), part.values, execution.prefetch, scratch);
-                    }
+        laps.end(Operation::Quantize);
+        execution.pool.for_parts(outputs, scratch, |mut parts, scratch| {
+            for (product, part) in products_of.iter().zip(&mut parts) {
+                // A worker may own tiles of one output and none of another.
+                if !part.units.is_empty() {
+                    product.store(part.units.clone(), part.values, execution.prefetch, scratch);
                 }
-                finish(parts.map(|part| part.values));
-            });
+            }
+            finish(parts.map(|part| part.values));
         });
+        laps.end(Operation::Linear);
         Ok(())
     }
 
     /// `out = linear · columns`, `(tiles, columns, 64)`.
     pub(super) fn store_columns(&mut self, linear: &BatchedLinear, columns: &ActivationBatch, out: &mut [f32]) {
-        let Self { execution, scratch, spans, .. } = self;
+        let Self { execution, scratch, laps, .. } = self;
         let BatchedLinear { kernel, weights } = linear;
         let count = columns.columns();
-        spans.time(|| {
-            execution.pool.for_parts([(out, lanes::TILE * count)], scratch, |[part], _| {
-                let units = part.units.start * count..part.units.end * count;
-                kernel.gemm(GemmJob { weights, batch: columns, units, out: part.values });
-            });
+        laps.end(Operation::Quantize);
+        execution.pool.for_parts([(out, lanes::TILE * count)], scratch, |[part], _| {
+            let units = part.units.start * count..part.units.end * count;
+            kernel.gemm(GemmJob { weights, batch: columns, units, out: part.values });
         });
+        laps.end(Operation::Linear);
     }
 
     /// `residual += linear · operand`, and the square sums of the result.
@@ -300,22 +294,23 @@ impl Projector {
         residual: &mut Residual,
     ) -> Result<(), NonFinite> {
         if let (BoundLinear::Quantized(kernel, weights), Epilogue::Fused) = (linear, self.execution.epilogue) {
-            let Self { execution, normalized, quantized, scratch, spans, .. } = self;
-            let slot = quantized.fill(0, operand, weights.segment(), execution, normalized)?;
+            let Self { execution, normalized, quantized, scratch, laps, .. } = self;
+            let slot = quantized.fill(0, operand, weights.segment(), execution, normalized, laps)?;
             let activations = &quantized.slots[slot].activations;
             let prefetch = execution.prefetch;
             let Residual { values, square_sums } = residual;
-            spans.time(|| {
-                execution.pool.for_tiles_with(values, square_sums, scratch, |tiles, stream, square_sums, scratch| {
-                    let output = Output::AddResidual { stream, square_sums };
-                    kernel.gemv(GemvJob { weights, activations, tiles, output, prefetch, scratch });
-                });
+            laps.end(Operation::Quantize);
+            execution.pool.for_tiles_with(values, square_sums, scratch, |tiles, stream, square_sums, scratch| {
+                let output = Output::AddResidual { stream, square_sums };
+                kernel.gemv(GemvJob { weights, activations, tiles, output, prefetch, scratch });
             });
+            laps.end(Operation::Linear);
             return Ok(());
         }
         let mut delta = std::mem::take(&mut self.delta);
         let stored = self.store(linear, operand, &mut delta);
         residual.add(&delta);
+        self.laps.end(Operation::Residual);
         self.delta = delta;
         stored
     }
@@ -339,12 +334,13 @@ impl Product<'_> {
 
 impl Normalized {
     /// Normalizes `operand`, if it asks for it and is not here.
-    fn fill(&mut self, operand: Operand<'_>) {
+    fn fill(&mut self, operand: Operand<'_>, laps: &mut Laps) {
         if let Source::Normed { x, weight, inv_rms } = operand.source
             && self.number != Some(operand.number)
         {
             norm::normalize(x, weight, inv_rms, &mut self.values);
             self.number = Some(operand.number);
+            laps.end(Operation::Norm);
         }
     }
 
@@ -368,6 +364,7 @@ impl Quantized {
         segment: usize,
         execution: &Execution,
         normalized: &mut Normalized,
+        laps: &mut Laps,
     ) -> Result<usize, NonFinite> {
         let wanted = Some((operand.number, segment));
         let kept = self.slots[..=at].iter().position(|slot| slot.holds == wanted);
@@ -381,20 +378,11 @@ impl Quantized {
                 slot.activations.quantize_normed(x, weight, inv_rms, segment)?;
             }
             _ => {
-                normalized.fill(operand);
+                normalized.fill(operand, laps);
                 slot.activations.quantize(normalized.values(operand), segment)?;
             }
         }
         slot.holds = wanted;
         Ok(at)
-    }
-}
-
-impl Spans {
-    /// Runs a product and adds its time.
-    fn time(&mut self, product: impl FnOnce()) {
-        let start = Instant::now();
-        product();
-        self.kernel_ns += start.elapsed().as_nanos() as u64;
     }
 }

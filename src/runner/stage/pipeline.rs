@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{PromptRead, Run};
 use crate::{
-    model::{Decoder, sampler::most_likely},
+    model::{Decoder, profile::Operation, sampler::most_likely},
     runner::RunError,
 };
 
@@ -27,7 +27,7 @@ impl Pipeline {
 impl Run for Pipeline {
     fn rewind(&mut self) {
         self.decoder.reset();
-        self.decoder.take_spans();
+        self.decoder.take_profile();
     }
 
     /// The choice of the first token is not timed, and its products are not those of a token.
@@ -41,7 +41,7 @@ impl Run for Pipeline {
         if !logits.is_empty() {
             self.token = most_likely(logits);
         }
-        self.decoder.take_spans();
+        self.decoder.take_profile();
         Ok(Some(PromptRead { tokens: self.prompt.len(), ns }))
     }
 
@@ -57,7 +57,7 @@ impl Run for Pipeline {
     }
 
     fn take_kernel_ns(&mut self) -> u64 {
-        self.decoder.take_spans().kernel_ns
+        self.decoder.take_profile().ns(Operation::Linear)
     }
 
     fn output(&self) -> &[f32] {
