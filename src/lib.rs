@@ -3,6 +3,7 @@
 //! Data flows one way: [`spec`] (TOML as written) → [`plan`] (checked, expanded to unique cells) →
 //! [`runner`] (processes, blocks, samples) → [`record`] (append-only rows) → [`stats`] (pure
 //! functions) → [`report`] and [`gate`] (pure functions of rows). Beside it, [`doctor`] examines the machine,
+//! [`pipeline`] times a whole model,
 //! and [`calibration`] what the protocol finds where the truth is known.
 
 #![deny(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod mixed;
 pub mod model;
 mod nearest;
 pub mod pages;
+pub mod pipeline;
 pub mod plan;
 pub mod pool;
 pub mod record;

@@ -19,6 +19,7 @@ mod generate;
 mod list;
 mod output;
 mod perplexity;
+mod pipeline;
 mod plan;
 mod product;
 mod quantize;
@@ -55,6 +56,7 @@ enum Command {
     #[command(hide = true)]
     Load(calibration_block::LoadArgs),
     Perplexity(perplexity::Args),
+    Pipeline(Box<pipeline::Args>),
     Plan(plan::Args),
     #[command(hide = true)]
     Product(product::Args),
@@ -79,6 +81,7 @@ impl Command {
             Self::List(args) => list::run(&args),
             Self::Load(args) => calibration_block::run_load(&args),
             Self::Perplexity(args) => perplexity::run(&args),
+            Self::Pipeline(args) => pipeline::run(&args),
             Self::Plan(args) => plan::run(&args),
             Self::Product(args) => product::run(&args),
             Self::Quantize(args) => quantize::run(&args),

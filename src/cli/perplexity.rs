@@ -167,6 +167,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::model::Execution;
 
     #[derive(Parser)]
     struct Cli {
@@ -213,7 +214,8 @@ mod tests {
 
     #[test]
     fn one_window_bounds_nothing_and_no_reference_compares_nothing() {
-        let report = evaluated(&["--predictions", "20", "--format", "w3p5,mixed", "--no-reference"]).expect("evaluates");
+        let report =
+            evaluated(&["--predictions", "20", "--format", "w3p5,mixed", "--no-reference"]).expect("evaluates");
         insta::assert_snapshot!(render::aligned(&report.grid()));
     }
 
@@ -222,7 +224,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let model = Checkpoint::of(None::<PathBuf>).expect("built-in model");
         let output = folder.path().join("w3");
-        let storage = WeightFormat::UNIFORM[2].storage(&model, crate::model::Execution::fast_layout()).expect("uniform");
+        let storage = WeightFormat::UNIFORM[2].storage(&model.parts.config, Execution::fast_layout()).expect("uniform");
         model.write_quantized(&output, storage, |_, _| {}).expect("writes");
         let line = ["--model", output.to_str().expect("UTF-8"), "--predictions", "50"];
         let of_folder = json(&line);

@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 impl Args {
     fn written(&self) -> Result<String, WeightFormatError> {
         let model = Checkpoint::of(self.model.as_deref())?;
-        let storage = self.format.storage(&model, self.layout)?;
+        let storage = self.format.storage(&model.parts.config, self.layout)?;
         let clock = Instant::now();
         let bar = ProgressBar::new(0).with_style(
             ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {eta} left").expect("a valid template"),

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use septet_kernels::{Format, Granularity, Layout, Level, UnknownLevel};
 use thiserror::Error;
 
-use crate::mixed::{MixedError, MixedFormats};
-use crate::model::{self, Checkpoint, Execution, LinearSet, Place, Storage};
+use crate::mixed::{MIXED_BITS_PER_WEIGHT, MixedError, MixedFormats};
+use crate::model::{self, Checkpoint, Config, Execution, LinearSet, Place, Storage};
 
 /// Weights of the linear layers: as they are, or quantized in groups of 128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +23,23 @@ impl WeightFormat {
     pub const UNIFORM: [Self; 3] =
         [Self::Quantized(Format::W4), Self::Quantized(Format::W3p5), Self::Quantized(Format::W3)];
 
-    /// How each layer of `model` is kept in this format; codes lie in `layout`.
+    /// Fewest stored bits of a weight.
+    pub fn least_bits(self) -> f64 {
+        match self {
+            Self::F32 => 32.0,
+            Self::Quantized(format) => f64::from(format.fields().pair_bits()) / 2.0,
+            Self::Mixed => MIXED_BITS_PER_WEIGHT,
+        }
+    }
+
+    /// How each layer of a model of `config` is kept in this format; codes lie in `layout`.
     ///
     /// # Errors
     ///
     /// Without sensitivities to mix formats by.
-    pub fn storage(self, model: &Checkpoint, layout: Layout) -> Result<impl Fn(Place) -> Storage, MixedError> {
+    pub fn storage(self, config: &Config, layout: Layout) -> Result<impl Fn(Place) -> Storage, MixedError> {
         let mixed = match self {
-            Self::Mixed => Some(MixedFormats::for_model(&model.parts.config)?),
+            Self::Mixed => Some(MixedFormats::for_model(config)?),
             Self::F32 | Self::Quantized(_) => None,
         };
         Ok(move |place| {
@@ -41,6 +50,13 @@ impl WeightFormat {
             };
             Storage::Quantized { format, layout, granularity: Granularity::Group128 }
         })
+    }
+}
+
+impl Default for WeightFormat {
+    /// The format that the program is named after.
+    fn default() -> Self {
+        Self::Quantized(Format::W3p5)
     }
 }
 
@@ -65,12 +81,12 @@ pub fn linears(model: &Checkpoint, asked: Option<WeightFormat>) -> Result<(Linea
             Ok((set, format!("{bits:.3}-bit")))
         }
         (head, asked) => {
-            let format = asked.unwrap_or(WeightFormat::Quantized(Format::W3p5));
+            let format = asked.unwrap_or_default();
             let layout = match head {
                 Some(Storage::Quantized { layout, .. }) => layout,
                 _ => Execution::fast_layout(),
             };
-            Ok((model.stored(format.storage(model, layout)?)?, format.to_string()))
+            Ok((model.stored(format.storage(&model.parts.config, layout)?)?, format.to_string()))
         }
     }
 }

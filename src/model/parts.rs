@@ -27,6 +27,8 @@ pub enum Embedding {
     Matrix(Matrix),
     /// In a file, of which a token reads one row.
     Stored(StoredTensor),
+    /// Fewer rows than tokens, taken in turn: for shape models, where only the time of a row counts.
+    InTurn(Matrix),
 }
 
 impl Embedding {
@@ -47,6 +49,10 @@ impl Embedding {
                 Ok(())
             }
             Self::Stored(tensor) => tensor.read_row(token, row),
+            Self::InTurn(matrix) => {
+                row.copy_from_slice(matrix.row(token % matrix.rows));
+                Ok(())
+            }
         }
     }
 }

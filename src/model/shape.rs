@@ -5,7 +5,7 @@
 //! seeded vector. With a prompt, each of its tokens enters as a seeded vector of its own, and the
 //! cache holds the prompt and what follows. Linear layers exist in several copies at distinct
 //! addresses and each token reads the next one, so that weights come from memory as they do in a
-//! model of all layers.
+//! model of all layers. A [`complete`] one has all layers once, the head, and a cache for a text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,6 +25,9 @@ use super::rope::{Rope, Scaling};
 /// it to matter beside the linear layers.
 const CONTEXT: usize = 64;
 
+/// Embeddings of a complete shape, which its tokens take in turn.
+const ROWS: usize = 64;
+
 /// The layer shape of a published model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
@@ -38,6 +41,8 @@ pub struct Preset {
     pub head_dim: usize,
     /// Layers of the whole model.
     pub layers: usize,
+    /// Tokens of its vocabulary; of a slice, as many as it has rows of the head.
+    pub vocab: usize,
 }
 
 /// Every preset.
@@ -51,6 +56,7 @@ pub const PRESETS: &[Preset] = &[
         kv_heads: 32,
         head_dim: 128,
         layers: 32,
+        vocab: 32_000,
     },
     Preset {
         name: "llama3-8b",
@@ -61,6 +67,7 @@ pub const PRESETS: &[Preset] = &[
         kv_heads: 8,
         head_dim: 128,
         layers: 32,
+        vocab: 128_256,
     },
     Preset {
         name: "llama70b",
@@ -71,6 +78,7 @@ pub const PRESETS: &[Preset] = &[
         kv_heads: 8,
         head_dim: 128,
         layers: 80,
+        vocab: 128_256,
     },
     Preset {
         name: "llama70b-tp8",
@@ -81,6 +89,7 @@ pub const PRESETS: &[Preset] = &[
         kv_heads: 1,
         head_dim: 128,
         layers: 80,
+        vocab: 16_032,
     },
 ];
 
@@ -109,6 +118,11 @@ impl Preset {
             bos: None,
             eos: Vec::new(),
         }
+    }
+
+    /// The configuration of `layers` layers with a head, for texts of `positions` positions.
+    pub fn complete_config(&self, layers: usize, positions: usize) -> Config {
+        Config { vocab: self.vocab, context: positions, ..self.config(layers) }
     }
 }
 
@@ -164,9 +178,7 @@ impl ShapeModel {
             unpacked.layers.push(LayerLinears::try_from_fn(|role| {
                 let place = Place::Layer(layer, role);
                 let shape = role.shape(&parts.config);
-                // Each matrix has a seed of its own: the seed itself is the embedding's.
-                let number = 1 + (layer * Role::ALL.len() + role as usize) as u64;
-                random_linear(shape, storage(place), SplitMix64::new(seed ^ number << 32).next())
+                random_linear(shape, storage(place), seed_of(seed, place, layers))
                     .map_err(|cause| Error::Quantize { place, cause })
             })?);
         }
@@ -176,6 +188,43 @@ impl ShapeModel {
         sets.push(set);
         Ok(Self { parts: Arc::new(parts), sets, packing })
     }
+}
+
+/// A complete model of `preset` shape, or its first `layers` layers with the head behind them, for `positions`
+/// positions; weights are drawn from `seed`.
+///
+/// # Errors
+///
+/// When `layers` is zero, or the layout of `storage` is not offered for its format.
+pub fn complete(
+    preset: &Preset,
+    layers: usize,
+    positions: usize,
+    seed: u64,
+    storage: impl Fn(Place) -> Storage + Sync,
+) -> Result<(ModelParts, LinearSet), Error> {
+    if layers == 0 {
+        return Err(Error::Zero { what: "the number of layers", found: 0 });
+    }
+    let config = preset.complete_config(layers, positions);
+    let linear = |place: Place| {
+        let packed = random_linear(place.shape(&config), storage(place), seed_of(seed, place, layers));
+        packed.and_then(|unpacked| unpacked.packed()).map_err(|cause| Error::Quantize { place, cause })
+    };
+    let layer = |layer| LayerLinears::try_from_fn(|role| linear(Place::Layer(layer, role)));
+    // Gigabytes: every core takes its share, and no more codes are without a layout than there are cores.
+    let set = LinearSet {
+        layers: (0..layers).into_par_iter().map(layer).collect::<Result<_, Error>>()?,
+        head: Some(linear(Place::Head)?),
+    };
+    let rows = normal(ROWS * preset.hidden, 1.0, seed);
+    let parts = ModelParts {
+        embedding: Embedding::InTurn(Matrix { rows: ROWS, cols: preset.hidden, values: rows }),
+        config,
+        wraps: false,
+        ..parts(preset, layers, seed, 0, 0)
+    };
+    Ok((parts, set))
 }
 
 /// Everything but the linear layers, for a prompt of `prompt` tokens (0: none) and `tokens` behind it.
@@ -199,6 +248,15 @@ pub fn parts(preset: &Preset, layers: usize, seed: u64, prompt: usize, tokens: u
         wraps: prompt == 0,
         config,
     }
+}
+
+/// Each matrix has a seed of its own: the seed itself is the embedding's.
+fn seed_of(seed: u64, place: Place, layers: usize) -> u64 {
+    let number = match place {
+        Place::Layer(layer, role) => layer * Role::ALL.len() + role as usize,
+        Place::Head => layers * Role::ALL.len(),
+    };
+    SplitMix64::new(seed ^ (1 + number as u64) << 32).next()
 }
 
 /// Weights of about `1/√cols`, so that activations keep their size from layer to layer.

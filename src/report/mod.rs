@@ -26,6 +26,7 @@ pub mod scaling;
 pub mod splice;
 pub mod table;
 pub mod text;
+pub mod throughput;
 pub mod weights;
 
 use std::fs;

@@ -13,6 +13,7 @@ use super::layout::{
 use super::lettering::Lettering;
 use super::palette::{GUIDE, INK, PAPER, SOFT_INK, STRIPE, VERMILLION};
 use super::plot::{self, Plot, PlotLayout, Point, Symbol, Y_STEPS};
+use super::shares::{ShareChart, ShareLayout, is_light};
 
 /// Half the size of a mark.
 const MARK: f64 = 3.6;
@@ -45,6 +46,12 @@ pub fn draw<B: DrawingBackend>(chart: &Chart, scale: f64, canvas: impl FnOnce((u
             let layout = PlotLayout::new(chart);
             let canvas = canvas(&layout.frame);
             canvas.plot(chart, &layout)?;
+            canvas
+        }
+        Chart::Shares(chart) => {
+            let layout = ShareLayout::new(chart);
+            let canvas = canvas(&layout.frame);
+            canvas.shares(chart, &layout)?;
             canvas
         }
     };
@@ -249,6 +256,26 @@ impl<B: DrawingBackend> Canvas<B> {
             self.text(&label.text, (area.left, middle), HPos::Left, EM, INK)?;
         }
         chart.points.iter().try_for_each(|point| self.point(point, layout))
+    }
+
+    fn shares(&self, chart: &ShareChart, layout: &ShareLayout) -> Result<(), String> {
+        let (names, colors) = chart.legend().into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+        self.frame(&layout.frame, &names, |at, (x, y)| {
+            self.rectangle((x - 7.0, y - 5.0), (x + 7.0, y + 5.0), colors[at])
+        })?;
+        for bar in &layout.bars {
+            let (right, lines) = &bar.label;
+            let middle = (bar.top + bar.bottom) / 2.0;
+            let top = middle - lines.len() as f64 * EM * LEADING / 2.0;
+            self.lines(lines, (*right, top), HPos::Right, EM, INK)?;
+            for part in &bar.parts {
+                self.rectangle((part.left, bar.top), (part.right, bar.bottom), part.color)?;
+                let ink = if is_light(part.color) { INK } else { PAPER };
+                let text = part.text.as_deref().unwrap_or_default();
+                self.text(text, ((part.left + part.right) / 2.0, middle), HPos::Center, EM, ink)?;
+            }
+        }
+        Ok(())
     }
 
     /// A mark over the bar of its range.

@@ -18,6 +18,7 @@ mod lettering;
 pub mod palette;
 mod plot;
 mod roofline;
+mod shares;
 
 use std::path::Path;
 
@@ -30,6 +31,7 @@ use crate::plan::{Contrast, Design, Workload};
 pub use axis::Scale;
 pub use chart::{IntervalChart, Mark, PanelCell, Row, Series, Shape};
 pub use plot::Plot;
+pub use shares::{Share, ShareBar, ShareChart};
 
 /// A kind of figure. To add one: write its file, and one line in [`FIGURES`].
 pub trait Figure: Sync {
@@ -44,6 +46,8 @@ pub enum Chart {
     Intervals(IntervalChart),
     /// Points below lines.
     Plot(Plot),
+    /// Parts of wholes.
+    Shares(ShareChart),
 }
 
 impl Chart {
@@ -52,6 +56,7 @@ impl Chart {
         match self {
             Self::Intervals(chart) => &chart.name,
             Self::Plot(chart) => &chart.name,
+            Self::Shares(chart) => &chart.name,
         }
     }
 
@@ -60,6 +65,7 @@ impl Chart {
         match self {
             Self::Intervals(chart) => chart.is_empty(),
             Self::Plot(chart) => chart.is_empty(),
+            Self::Shares(chart) => chart.bars.is_empty(),
         }
     }
 
@@ -68,6 +74,7 @@ impl Chart {
         match self {
             Self::Intervals(chart) => chart.data(),
             Self::Plot(chart) => chart.data(),
+            Self::Shares(chart) => chart.data(),
         }
     }
 }

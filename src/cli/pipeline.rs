@@ -1,0 +1,335 @@
+//! `bench pipeline`: how fast whole models read prompts and write texts, in the habits of llama-bench.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+use miette::{Diagnostic, IntoDiagnostic, Result};
+use septet_kernels::Level;
+use thiserror::Error;
+
+use super::Exit;
+use super::output::print;
+use super::weight_format::{self, WeightFormat, WeightFormatError};
+use crate::model::kv_cache::CacheFormat;
+use crate::model::shape::{self, Preset};
+use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, ModelParts, builtin};
+use crate::pipeline::{Ceilings, Layers, Measurement, PromptAndText, Protocol, Test, measure};
+use crate::pool::{MAX_THREADS, ThreadPool};
+use crate::report::throughput::{self, Setting, Throughput};
+use crate::report::{figure, render};
+use crate::runner::machine;
+
+/// Tokens of a prompt and of a text, unless the model's context is short.
+const PROMPT: usize = 512;
+const TEXT: usize = 128;
+
+/// Time whole models: prompts, texts, latencies
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
+    #[arg(long, value_name = "MODEL", conflicts_with = "shape")]
+    model: Option<PathBuf>,
+    /// In place of a model: all layers of a shape with its head, with seeded weights: llama2-7b, llama3-8b, llama70b or
+    /// llama70b-tp8.
+    #[arg(long, value_name = "NAME", value_parser = str::parse::<Preset>)]
+    shape: Option<Preset>,
+    /// Layers of the shape [default: all].
+    #[arg(long, value_name = "N", requires = "shape")]
+    layers: Option<NonZeroUsize>,
+    /// Weights of the linear layers, several with commas: f32, w4, w3p5, w3 or mixed [default: as a quantized model has
+    /// them, else w3p5].
+    #[arg(long, value_delimiter = ',')]
+    format: Vec<WeightFormat>,
+    /// Numbers of the key/value cache, several with commas: f32, f16 or int8.
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',', default_value = "f32", value_parser = CacheFormat::parse)]
+    kv_cache: Vec<CacheFormat>,
+    /// Threads, several with commas [default: all cores].
+    #[arg(short, long, value_name = "N", value_delimiter = ',')]
+    threads: Vec<NonZeroUsize>,
+    /// Prompts of this many tokens, several with commas; 0: none [default: 512, at most half of the context].
+    #[arg(short = 'p', long, value_name = "N", value_delimiter = ',')]
+    prompt: Option<Vec<usize>>,
+    /// Texts of this many tokens, several with commas; 0: none [default: 128, at most a quarter of the context].
+    #[arg(short = 'n', long, value_name = "N", value_delimiter = ',')]
+    text: Option<Vec<usize>>,
+    /// A prompt and a text behind it; may be repeated.
+    #[arg(long, value_name = "P,N")]
+    pg: Vec<PromptAndText>,
+    /// Tokens in the cache before each test, several with commas.
+    #[arg(short, long, value_name = "N", value_delimiter = ',', default_value = "0")]
+    depth: Vec<usize>,
+    /// Repetitions of each test.
+    #[arg(short, long, value_name = "N", default_value = "5")]
+    repetitions: NonZeroUsize,
+    /// Count the first repetition, too.
+    #[arg(long)]
+    no_warmup: bool,
+    /// Of the tokens, and of the weights of a shape.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How results are printed.
+    #[arg(short, long, value_enum, default_value = "md")]
+    output: Output,
+    /// Print where the time went, too.
+    #[arg(long)]
+    profile: bool,
+    /// Draw where the time went.
+    #[arg(long, value_name = "FILE.svg|FILE.png")]
+    figure: Option<PathBuf>,
+}
+
+/// Notations of the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Md,
+    Csv,
+    Json,
+}
+
+/// What is asked for and cannot be.
+#[derive(Debug, Error, Diagnostic)]
+enum PipelineError {
+    #[error("there is nothing to time")]
+    #[diagnostic(help("ask for a prompt (-p 512), a text (-n 128) or both (--pg 512,128)"))]
+    NoTest,
+    #[error("test {test} needs {needed} positions, and the context of {model} has {context}")]
+    #[diagnostic(help("ask for fewer tokens with -p, -n, --pg or -d"))]
+    Context { test: Test, needed: usize, model: String, context: usize },
+    #[error("--threads {0}: at most {MAX_THREADS} can be started")]
+    Threads(usize),
+    #[error("cannot write {}: {reason}", .file.display())]
+    #[diagnostic(help("name a file that ends in .svg or .png, in an existing folder"))]
+    Figure { file: PathBuf, reason: String },
+    #[error("the weights of {model} in {format} take {needed:.1} GB, and {free:.1} GB of memory are free")]
+    #[diagnostic(help("ask for a smaller format, or for fewer --layers"))]
+    Memory { model: String, format: String, needed: f64, free: f64 },
+}
+
+/// What runs.
+enum Source {
+    Trained(Box<Checkpoint>),
+    Shape { preset: Preset, layers: usize, positions: usize, seed: u64 },
+}
+
+/// Times everything that is asked for, and prints it.
+pub fn run(args: &Args) -> Result<Exit> {
+    if let Some(file) = &args.figure {
+        check_figure(file)?;
+    }
+    let all = args.measured()?;
+    let facts = machine::facts();
+    let cpu = facts.get("cpu").map_or("", String::as_str);
+    let mut text = match args.output {
+        Output::Md => render::aligned(&throughput::grid(&all)),
+        Output::Csv => render::csv(&throughput::csv_grid(&all, cpu)),
+        Output::Json => serde_json::to_string_pretty(&throughput::objects(&all, cpu)).into_diagnostic()? + "\n",
+    };
+    if args.profile && args.output == Output::Md {
+        text += &format!("\n{}", render::aligned(&throughput::profile_grid(&all)));
+    }
+    print(&text)?;
+    if let Some(file) = &args.figure {
+        draw(&all, file)?;
+    }
+    Ok(Exit::Pass)
+}
+
+impl Args {
+    fn measured(&self) -> Result<Vec<Throughput>> {
+        let source = self.source()?;
+        let tests = self.tests(&source)?;
+        let formats = match (&source, self.format.as_slice()) {
+            (Source::Trained(model), []) if weight_format::is_packed(model) => vec![None],
+            (_, []) => vec![Some(WeightFormat::default())],
+            (_, formats) => formats.iter().copied().map(Some).collect(),
+        };
+        let threads = match self.threads.as_slice() {
+            [] => vec![machine::cores()],
+            threads => threads.iter().map(|threads| threads.get()).collect(),
+        };
+        if let Some(&threads) = threads.iter().find(|&&threads| threads > MAX_THREADS) {
+            return Err(PipelineError::Threads(threads).into());
+        }
+        let count = formats.len() * threads.len() * self.kv_cache.len() * tests.len();
+        // Hidden where stderr is no terminal.
+        let bar = ProgressBar::new(count as u64).with_style(
+            ProgressStyle::with_template("{bar:30} {pos}/{len} tests, {elapsed} elapsed, {eta} left  {msg}")
+                .expect("a valid template"),
+        );
+        let mut all = Vec::with_capacity(count);
+        for format in formats {
+            bar.set_message("weights");
+            let (parts, set, weights) = source.weights(format)?;
+            for &threads in &threads {
+                for &kv_cache in &self.kv_cache {
+                    let setting = Setting {
+                        model: source.name(self.model.as_deref()),
+                        weights: weights.clone(),
+                        kv_cache: kv_cache.name(),
+                        threads,
+                        isa: "",
+                    };
+                    let said = |test: Test| bar.set_message(format!("{weights}, {threads} threads: {test}"));
+                    let measured = self.on(&parts, &set, (threads, kv_cache), &tests, |test| {
+                        said(test);
+                        bar.inc(1);
+                    })?;
+                    let (isa, measured) = measured;
+                    let setting = Setting { isa, ..setting };
+                    all.extend(
+                        measured.into_iter().map(|measurement| Throughput { setting: setting.clone(), measurement }),
+                    );
+                }
+            }
+        }
+        bar.finish_and_clear();
+        Ok(all)
+    }
+
+    /// All tests of one decoder, and the instruction set of its kernels.
+    fn on(
+        &self,
+        parts: &Arc<ModelParts>,
+        set: &LinearSet,
+        (threads, kv_cache): (usize, CacheFormat),
+        tests: &[Test],
+        next: impl Fn(Test),
+    ) -> Result<(&'static str, Vec<Measurement>)> {
+        let pool = ThreadPool::bound(threads).map_err(|cause| model::Error::Threads { threads, cause });
+        let pool = Arc::new(pool.into_diagnostic()?);
+        let execution = Execution { kv_cache, ..Execution::fast(Arc::clone(&pool)).for_layout(set) };
+        let isa = execution.kernel.isa;
+        let layers = Layers::of(set);
+        let mut ceilings = Ceilings::new(layers.stored_bytes, isa, &pool);
+        let positions = tests.iter().map(|test| test.positions()).max().unwrap_or(1);
+        let decoder = Decoder::new(Arc::clone(parts), vec![set.clone()], execution, positions);
+        let mut decoder = decoder.into_diagnostic()?;
+        let protocol = Protocol { repetitions: self.repetitions.get(), warm_up: !self.no_warmup, seed: self.seed };
+        let mut measured = Vec::with_capacity(tests.len());
+        for &test in tests {
+            next(test);
+            let measurement = measure(&mut decoder, layers, test, protocol, (&mut ceilings, &pool));
+            measured.push(measurement.into_diagnostic()?);
+        }
+        Ok((isa.name(), measured))
+    }
+
+    fn source(&self) -> Result<Source> {
+        match self.shape {
+            None => {
+                let model = Checkpoint::of(self.model.as_deref()).into_diagnostic()?;
+                Ok(Source::Trained(Box::new(model)))
+            }
+            Some(preset) => {
+                let layers = self.layers.map_or(preset.layers, NonZeroUsize::get);
+                let tests = self.all_tests(usize::MAX);
+                let positions = tests.iter().map(|test| test.positions()).max().unwrap_or(1);
+                Ok(Source::Shape { preset, layers, positions, seed: self.seed })
+            }
+        }
+    }
+
+    /// Everything that is asked for, in the order of llama-bench; `context` is that of the model.
+    fn all_tests(&self, context: usize) -> Vec<Test> {
+        let prompts = self.prompt.clone().unwrap_or_else(|| vec![PROMPT.min(context / 2)]);
+        let texts = self.text.clone().unwrap_or_else(|| vec![TEXT.min(context / 4)]);
+        let at = |depth: &usize| {
+            let depth = *depth;
+            let prompts = prompts.iter().map(move |&prompt| Test { depth, prompt, text: 0 });
+            let texts = texts.iter().map(move |&text| Test { depth, prompt: 0, text });
+            let both = self.pg.iter().map(move |pair| Test { depth, prompt: pair.prompt, text: pair.text });
+            prompts.chain(texts).chain(both).filter(|test| test.prompt + test.text > 0).collect::<Vec<_>>()
+        };
+        self.depth.iter().flat_map(at).collect()
+    }
+
+    fn tests(&self, source: &Source) -> Result<Vec<Test>, PipelineError> {
+        let context = source.context();
+        let tests = self.all_tests(context);
+        if tests.is_empty() {
+            return Err(PipelineError::NoTest);
+        }
+        match tests.iter().find(|test| test.positions() > context) {
+            None => Ok(tests),
+            Some(&test) => {
+                let (needed, model) = (test.positions(), source.name(self.model.as_deref()));
+                Err(PipelineError::Context { test, needed, model, context })
+            }
+        }
+    }
+}
+
+impl Source {
+    fn context(&self) -> usize {
+        match self {
+            Self::Trained(model) => model.parts.config.context,
+            Self::Shape { positions, .. } => *positions,
+        }
+    }
+
+    /// What tables call it.
+    fn name(&self, path: Option<&Path>) -> String {
+        match self {
+            Self::Trained(_) => {
+                let name = path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+                name.unwrap_or_else(|| builtin::NAME.to_owned())
+            }
+            Self::Shape { preset, layers, .. } if *layers == preset.layers => preset.to_string(),
+            Self::Shape { preset, layers, .. } => format!("{preset}, {layers} layers"),
+        }
+    }
+
+    /// Its parts, its linear layers in `format`, and what tables call that.
+    fn weights(&self, format: Option<WeightFormat>) -> Result<(Arc<ModelParts>, LinearSet, String)> {
+        match self {
+            Self::Trained(model) => {
+                let (set, weights) = weight_format::linears(model, format).into_diagnostic()?;
+                Ok((Arc::clone(&model.parts), set, weights))
+            }
+            Self::Shape { preset, layers, positions, seed } => {
+                let format = format.unwrap_or_default();
+                let config = preset.complete_config(*layers, *positions);
+                let weights = preset.weights() * layers + config.vocab * config.hidden;
+                let needed = weights as f64 * format.least_bits() / 8e9;
+                let free = machine::available_memory().map_or(f64::INFINITY, |bytes| bytes as f64 / 1e9);
+                if needed > free {
+                    let (model, format) = (self.name(None), format.to_string());
+                    return Err(PipelineError::Memory { model, format, needed, free }.into());
+                }
+                let storage = format.storage(&config, Execution::fast_layout()).map_err(WeightFormatError::from);
+                let complete = shape::complete(preset, *layers, *positions, *seed, storage.into_diagnostic()?);
+                let (parts, set) = complete.into_diagnostic()?;
+                Ok((Arc::new(parts), set, format.to_string()))
+            }
+        }
+    }
+}
+
+/// Refuses a figure that could not be written, before minutes of work.
+fn check_figure(file: &Path) -> Result<(), PipelineError> {
+    let refused = |reason: &str| Err(PipelineError::Figure { file: file.to_owned(), reason: reason.to_owned() });
+    match file.extension().and_then(|ending| ending.to_str()) {
+        Some("svg" | "png") => {}
+        _ => return refused("it is neither SVG nor PNG"),
+    }
+    match file.parent() {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => refused("there is no such folder"),
+        _ => Ok(()),
+    }
+}
+
+/// Draws where the time went.
+fn draw(all: &[Throughput], file: &Path) -> Result<(), PipelineError> {
+    let chart = throughput::profile_chart(all);
+    let drawn = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("png") => figure::png(&chart, file).map_err(|error| error.to_string()),
+        _ => figure::svg(&chart, file)
+            .map_err(|error| error.to_string())
+            .and_then(|svg| fs::write(file, svg).map_err(|error| error.to_string())),
+    };
+    drawn.map_err(|reason| PipelineError::Figure { file: file.to_owned(), reason })
+}
