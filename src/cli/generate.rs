@@ -29,7 +29,8 @@ const BYTES_PER_THREAD: usize = 4 << 20;
 pub struct Args {
     /// The text to continue, or with --chat the message to answer.
     prompt: String,
-    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or hf:OWNER/NAME, which is
+    /// fetched [default: the built-in model].
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Weights of the linear layers: f32, w4, w3p5, w3 or mixed [default: as a quantized model has them, else w3p5].

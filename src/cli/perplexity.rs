@@ -31,7 +31,8 @@ pub struct Args {
     /// A text file; stories in it are separated by lines `<|endoftext|>` [default: stories of the repository].
     #[arg(value_name = "FILE")]
     text: Option<PathBuf>,
-    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or hf:OWNER/NAME, which is
+    /// fetched [default: the built-in model].
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Weights of the linear layers, several with commas: f32, w4, w3p5, w3 or mixed [default: as a quantized model has

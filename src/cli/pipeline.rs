@@ -30,7 +30,8 @@ const TEXT: usize = 128;
 /// Time whole models: prompts, texts, latencies
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or hf:OWNER/NAME, which is fetched
+    /// [default: the built-in model].
     #[arg(long, value_name = "MODEL", conflicts_with = "shape")]
     model: Option<PathBuf>,
     /// In place of a model: all layers of a shape with its head, with seeded weights: llama2-7b, llama3-8b, llama70b or

@@ -16,7 +16,8 @@ use crate::model::Checkpoint;
 /// Write a model with quantized linear layers
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model].
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or hf:OWNER/NAME, which is
+    /// fetched [default: the built-in model].
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Weights of the linear layers: w4, w3p5, w3 or mixed.

@@ -30,7 +30,8 @@ use crate::{
 /// Measure how far a model moves when a single linear layer is quantized
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors) or a GGUF file [default: the built-in model]
+    /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or hf:OWNER/NAME, which is
+    /// fetched [default: the built-in model]
     #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Next-token predictions of the evaluation text that each divergence is the mean of

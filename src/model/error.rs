@@ -72,6 +72,27 @@ pub enum Error {
     #[error("{}: {cause}", .file.display())]
     Write { file: PathBuf, cause: io::Error },
 
+    #[error(
+        "{found:?} names no model on Hugging Face; valid: hf:OWNER/NAME or hf:OWNER/NAME/FILE.gguf, each with @REVISION \
+         behind it or without, of letters, digits, `-`, `_` and `.`; a file of that name is ./hf:…"
+    )]
+    HubName { found: String },
+
+    #[error(
+        "{model}: this program was built without the feature `hub`, which fetches models: build it with \
+         `cargo build --release --features hub`, or run `{command}` and take `{result}` as the model"
+    )]
+    HubFeature { model: String, command: String, result: String },
+
+    #[error(
+        "{model}: the repository has no file {file:?}; weights in it: {found:?}; a model is config.json, tokenizer.json and \
+         *.safetensors, or one GGUF file, which is hf:OWNER/NAME/FILE.gguf"
+    )]
+    HubFile { model: String, file: String, found: Vec<String> },
+
+    #[error("{model}: {file}: {reason}")]
+    Hub { model: String, file: String, reason: String },
+
     #[error("a set of linear layers has {found} layers, the model has {expected}: they belong to different models")]
     Layers { found: usize, expected: usize },
 

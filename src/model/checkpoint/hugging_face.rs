@@ -19,7 +19,8 @@ use crate::model::linear::Place;
 
 /// Weights, where one file holds them all.
 pub(super) const WEIGHTS: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
+/// What names the files of weights, where there are several.
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Where a file keeps a tensor.
 struct Entry {
@@ -46,25 +47,7 @@ impl Shards {
     ///
     /// When there is neither, a file that the index names can not be read, and as [`Shards::new`].
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        #[derive(Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
-        }
-
-        let index = folder.join(INDEX_FILE);
-        let names = if index.exists() {
-            let json = FileBytes::read(&index)?;
-            let parsed: Result<Index, _> = serde_json::from_slice(&json);
-            let Index { weight_map } = parsed.map_err(|cause| Error::Json { file: index.clone(), cause })?;
-            let names: BTreeSet<String> = weight_map.into_values().collect();
-            // A name with a folder in it could lead anywhere.
-            if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
-                return Err(Error::Shard { file: index, name: name.clone() });
-            }
-            names
-        } else {
-            BTreeSet::from([WEIGHTS.to_owned()])
-        };
+        let names = weight_files(folder)?;
         let files: Result<Vec<FileBytes>, Error> =
             names.iter().map(|name| FileBytes::map(&folder.join(name))).collect();
         Ok(Self { manifest: Manifest::find(folder)?, ..Self::new(folder, files?)? })
@@ -100,6 +83,32 @@ impl Shards {
             _ => folder.to_owned(),
         };
         Ok(Self { files, entries, location, manifest: None })
+    }
+}
+
+/// The files of `folder` that hold weights: those that its index names, or `model.safetensors` without one.
+///
+/// # Errors
+///
+/// For an index that can not be read, or names a file of another folder.
+pub(super) fn weight_files(folder: &Path) -> Result<BTreeSet<String>, Error> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+
+    let index = folder.join(INDEX_FILE);
+    if !index.exists() {
+        return Ok(BTreeSet::from([WEIGHTS.to_owned()]));
+    }
+    let json = FileBytes::read(&index)?;
+    let parsed: Result<Index, _> = serde_json::from_slice(&json);
+    let Index { weight_map } = parsed.map_err(|cause| Error::Json { file: index.clone(), cause })?;
+    let names: BTreeSet<String> = weight_map.into_values().collect();
+    // A name with a folder in it could lead anywhere.
+    match names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+        Some(name) => Err(Error::Shard { file: index, name: name.clone() }),
+        None => Ok(names),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod bytes;
 pub mod encoding;
 pub mod gguf;
+mod hub;
 pub mod hugging_face;
 pub mod packed;
 mod stored_linear;
@@ -77,13 +78,13 @@ impl Checkpoint {
         Self::from_files(&config, &tokenizer, tokenizer_config.as_ref(), template.as_ref(), shards)
     }
 
-    /// The model at `path`, or the built-in one.
+    /// The model of this path, or of this name on Hugging Face (`hf:OWNER/NAME`); without one the built-in model.
     ///
     /// # Errors
     ///
-    /// As [`Checkpoint::open`].
-    pub fn of(path: Option<impl AsRef<Path>>) -> Result<Self, Error> {
-        path.map_or_else(builtin::load, |path| Self::open(path.as_ref()))
+    /// As [`Checkpoint::open`], and for a name that is malformed or can not be fetched.
+    pub fn of(model: Option<impl AsRef<Path>>) -> Result<Self, Error> {
+        model.map_or_else(builtin::load, |model| Self::open(&hub::path(model.as_ref())?))
     }
 
     /// The model of a Hugging Face folder: `config.json`, `tokenizer.json`, where there are such
