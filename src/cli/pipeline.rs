@@ -280,6 +280,7 @@ impl Source {
                 name.unwrap_or_else(|| builtin::NAME.to_owned())
             }
             Self::Shape { preset, layers, .. } if *layers == preset.layers => preset.to_string(),
+            Self::Shape { preset, layers: 1, .. } => format!("{preset}, 1 layer"),
             Self::Shape { preset, layers, .. } => format!("{preset}, {layers} layers"),
         }
     }
@@ -333,4 +334,135 @@ fn draw(all: &[Throughput], file: &Path) -> Result<(), PipelineError> {
             .and_then(|svg| fs::write(file, svg).map_err(|error| error.to_string())),
     };
     drawn.map_err(|reason| PipelineError::Figure { file: file.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        pipeline: Args,
+    }
+
+    fn args(line: &[&str]) -> Args {
+        Cli::try_parse_from([&["bench"], line].concat()).expect("valid").pipeline
+    }
+
+    fn objects(line: &[&str]) -> Vec<Value> {
+        let all = args(line).measured().expect("measures");
+        throughput::objects(&all, "a CPU").as_array().expect("an array").clone()
+    }
+
+    fn message(line: &[&str]) -> String {
+        args(line).measured().expect_err("refused").to_string()
+    }
+
+    /// Lengths, threads, formats and caches of each test, in the order in which they ran.
+    fn settings<'a>(objects: &'a [Value]) -> Vec<([u64; 4], &'a str, &'a str)> {
+        let number = |object: &Value, key: &str| object[key].as_u64().expect("a count");
+        let of = |object: &'a Value| {
+            let word = |key: &str| object[key].as_str().expect("a word");
+            let lengths = ["n_prompt", "n_gen", "n_depth", "n_threads"].map(|key| number(object, key));
+            (lengths, word("model_type"), word("type_kv"))
+        };
+        objects.iter().map(of).collect()
+    }
+
+    #[test]
+    fn every_combination_is_a_test() {
+        let line = ["-p", "8,0", "-n", "3", "--pg", "5,2", "-d", "0,4", "-t", "1,2", "-r", "2", "--format", "w3,f32"];
+        let objects = objects(&line);
+        let of = |threads, weights, depth| {
+            [(8, 0), (0, 3), (5, 2)].map(|(prompt, text)| ([prompt, text, depth, threads], weights, "f32"))
+        };
+        let expected: Vec<_> = ["w3", "f32"]
+            .into_iter()
+            .flat_map(|weights| [1, 2].map(move |threads| (weights, threads)))
+            .flat_map(|(weights, threads)| [0, 4].map(move |depth| of(threads, weights, depth)))
+            .flatten()
+            .collect();
+        assert_eq!(settings(&objects), expected);
+    }
+
+    #[test]
+    fn numbers_follow_from_the_repetitions() {
+        let objects = objects(&["-p", "20", "-n", "4", "-t", "1", "-r", "3", "--kv-cache", "int8", "--pg", "20,4"]);
+        let [prompt, text, both] = objects.as_slice() else { panic!("{} tests", objects.len()) };
+        let list = |object: &Value, key: &str| -> Vec<f64> {
+            object[key].as_array().expect("a list").iter().filter_map(Value::as_f64).collect()
+        };
+        for (object, tokens) in [(prompt, 20.0), (text, 4.0), (both, 24.0)] {
+            let (ns, ts) = (list(object, "samples_ns"), list(object, "samples_ts"));
+            assert_eq!((ns.len(), ts.len()), (3, 3));
+            for (ns, ts) in ns.iter().zip(&ts) {
+                assert!((ts * ns / 1e9 / tokens - 1.0).abs() < 1e-9);
+            }
+            let mean = |values: &[f64]| values.iter().sum::<f64>() / 3.0;
+            let close = |key: &str, value: f64| (object[key].as_f64().expect("a number") / value - 1.0).abs() < 1e-9;
+            assert!(close("avg_ns", mean(&ns)) && close("avg_ts", mean(&ts)));
+            let shares: f64 = object["profile"].as_object().expect("shares").values().filter_map(Value::as_f64).sum();
+            assert!((shares - 1.0).abs() < 1e-9);
+        }
+        assert!(prompt["token_latency_p50_ns"].is_null() && prompt["time_to_first_token_ns"].is_number());
+        assert!(text["time_to_first_token_ns"].is_null() && text["token_latency_p99_ns"].is_number());
+        assert_eq!(
+            both["token_ns"]
+                .as_array()
+                .expect("repetitions")
+                .iter()
+                .map(|r| r.as_array().map_or(0, Vec::len))
+                .sum::<usize>(),
+            12
+        );
+        let total = |at: usize| {
+            let tokens = both["token_ns"][at].as_array().expect("tokens").iter().filter_map(Value::as_f64).sum::<f64>();
+            tokens + both["prompt_ns"][at].as_f64().expect("a prompt")
+        };
+        assert_eq!(list(both, "samples_ns"), [0, 1, 2].map(total));
+    }
+
+    #[test]
+    fn a_shape_has_its_layers_and_a_head() {
+        let objects = objects(&["--shape", "llama70b-tp8", "--layers", "1", "-p", "4", "-n", "2", "-r", "1"]);
+        let weights = 8192 * (2 * 1024 + 2 * 128 + 3 * 3584) + 16_032 * 8192;
+        assert_eq!(objects[0]["model_n_params"], weights);
+        assert_eq!(objects[0]["model_filename"], "llama70b-tp8, 1 layer");
+        assert!(objects[0]["stddev_ts"].is_null());
+    }
+
+    #[test]
+    fn a_table_a_csv_and_a_picture_have_a_row_for_each_test() {
+        let all = args(&["-p", "4", "-n", "2", "-t", "1,2", "-r", "1"]).measured().expect("measures");
+        for text in [throughput::grid(&all), throughput::profile_grid(&all), throughput::csv_grid(&all, "a, CPU")] {
+            assert_eq!(text.rows.len(), 4);
+        }
+        let csv = render::csv(&throughput::csv_grid(&all, "a, CPU"));
+        assert!(csv.starts_with("build_commit,cpu_info,model_filename,") && csv.contains("\"a, CPU\""), "{csv}");
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["profile.svg", "profile.png"] {
+            draw(&all, &folder.path().join(name)).expect("draws");
+            assert!(folder.path().join(name).metadata().expect("written").len() > 1000);
+        }
+        let svg = fs::read_to_string(folder.path().join("profile.svg")).expect("text");
+        assert!(svg.contains("matrix products") && svg.contains("tg2, 2 threads"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        assert!(message(&["-p", "0", "-n", "0"]).contains("nothing to time"));
+        let long = message(&["-p", "500", "-d", "20"]);
+        assert!(long.contains("pp500 @ d20 needs 521 positions") && long.contains("512"), "{long}");
+        assert!(message(&["-t", "100000"]).contains("100000"));
+        assert!(message(&["--shape", "llama70b", "--format", "f32"]).contains("GB of memory are free"));
+        let refused = |file: &str| check_figure(Path::new(file)).expect_err("refused").to_string();
+        assert!(refused("profile.gif").contains("neither") && refused("/nowhere/p.svg").contains("no such folder"));
+        for line in [["--shape", "gpt"], ["--pg", "5"], ["-r", "0"], ["--layers", "1"]] {
+            assert!(Cli::try_parse_from([&["bench"], &line[..]].concat()).is_err(), "{line:?}");
+        }
+    }
 }

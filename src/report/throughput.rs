@@ -184,14 +184,14 @@ pub fn grid(all: &[Throughput]) -> Grid {
     grid
 }
 
-/// Where the time went, a column for each test.
+/// Where the time went, a row for each test.
 pub fn profile_grid(all: &[Throughput]) -> Grid {
-    let labels: Vec<String> = all.iter().map(|one| format!("{} >", one.label(all))).collect();
-    let headings: Vec<&str> = ["Operation"].into_iter().chain(labels.iter().map(String::as_str)).collect();
-    let mut grid = Grid::new("Share of the time", &headings);
-    for (at, operation) in Operation::ALL.into_iter().enumerate() {
-        let shares = all.iter().map(|one| format!("{:.1} %", 100.0 * one.shares()[at].1).into());
-        grid.push([operation.name().into()].into_iter().chain(shares));
+    let names = Operation::ALL.map(|operation| format!("{} >", operation.name()));
+    let headings: Vec<&str> = ["Test"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let mut grid = Grid::new("Share of the time, %", &headings);
+    for one in all {
+        let shares = one.shares().map(|(_, share)| Entry::from(format!("{:.1}", 100.0 * share)));
+        grid.push([Entry::from(one.label(all))].into_iter().chain(shares));
     }
     grid.notes = vec![PROFILE_NOTE.to_owned()];
     grid
