@@ -9,7 +9,7 @@ use septet_kernels::{
 use septet_peers::Peer;
 use thiserror::Error;
 
-use crate::{axis::AXES, pages};
+use crate::{axis::AXES, model::kv_cache::CacheFormat, pages};
 
 /// Where residual, sum of squares, normalization and quantization happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -126,6 +126,45 @@ impl Level for Regions {
     }
 }
 
+/// What becomes of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KvCache {
+    /// They are kept in this format.
+    Kept(CacheFormat),
+    /// Nothing is kept from token to token: each reads the whole text before it again.
+    Recomputed,
+}
+
+impl KvCache {
+    /// The format in which attention reads them.
+    pub fn format(self) -> CacheFormat {
+        match self {
+            Self::Kept(format) => format,
+            Self::Recomputed => CacheFormat::F32,
+        }
+    }
+}
+
+impl Level for KvCache {
+    const AXIS: &'static str = CacheFormat::AXIS;
+    const ALL: &'static [Self] =
+        &[Self::Kept(CacheFormat::F32), Self::Kept(CacheFormat::F16), Self::Kept(CacheFormat::Int8), Self::Recomputed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kept(format) => format.name(),
+            Self::Recomputed => "none",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Kept(format) => format.about(),
+            Self::Recomputed => "nothing is kept from token to token: each reads the whole text before it again",
+        }
+    }
+}
+
 /// Whose kernel multiplies: ours, or that of another project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WhoseKernel(pub Option<Peer>);
@@ -209,6 +248,7 @@ pub struct Arm {
     pub prefill: Prefill,
     pub regions: Regions,
     pub pages: Pages,
+    pub kv_cache: KvCache,
     /// A kernel of another project in place of ours: then no other factor means anything, and all are at
     /// the baseline.
     pub peer: Option<Peer>,
@@ -248,6 +288,7 @@ impl Arm {
         prefill: Prefill::Token,
         regions: Regions::Each,
         pages: Pages::System,
+        kv_cache: KvCache::Kept(CacheFormat::F32),
         peer: None,
     };
 
@@ -272,6 +313,7 @@ impl Arm {
             Prefill::AXIS => self.prefill = Prefill::parse(level)?,
             Regions::AXIS => self.regions = Regions::parse(level)?,
             Pages::AXIS => self.pages = Pages::parse(level)?,
+            KvCache::AXIS => self.kv_cache = KvCache::parse(level)?,
             WhoseKernel::AXIS => match WhoseKernel::parse(level)?.0 {
                 None => self.peer = None,
                 peer => self = Self { peer, ..Self::BASELINE },
@@ -282,7 +324,7 @@ impl Arm {
     }
 
     /// The name of its level on each axis.
-    fn levels(&self) -> [(&'static str, &'static str); 15] {
+    fn levels(&self) -> [(&'static str, &'static str); 16] {
         let mut levels = [
             (ArmFormat::AXIS, self.format.name()),
             (Granularity::AXIS, self.granularity.name()),
@@ -298,6 +340,7 @@ impl Arm {
             (Prefill::AXIS, self.prefill.name()),
             (Regions::AXIS, self.regions.name()),
             (Pages::AXIS, self.pages.name()),
+            (KvCache::AXIS, self.kv_cache.name()),
             (WhoseKernel::AXIS, WhoseKernel(self.peer).name()),
         ];
         if self.peer.is_some() {
@@ -415,6 +458,9 @@ impl fmt::Display for Arm {
         if self.pages != Self::BASELINE.pages {
             write!(f, "/{}", self.pages.name())?;
         }
+        if self.kv_cache != Self::BASELINE.kv_cache {
+            write!(f, "/{}-cache", self.kv_cache.name())?;
+        }
         Ok(())
     }
 }
@@ -496,5 +542,7 @@ mod tests {
         assert_eq!(arm.to_string(), "w3p5/byte_per_pair/branch/u1/scalar/none/separate/requantize/compile_time");
         let arm = Arm::BASELINE.with("pages", "huge").unwrap();
         assert_eq!(arm.to_string(), "w3p5/byte_per_pair/branch/u1/scalar/none/separate/requantize/huge");
+        let arm = Arm::BASELINE.with("kv_cache", "none").unwrap();
+        assert_eq!(arm.to_string(), "w3p5/byte_per_pair/branch/u1/scalar/none/separate/requantize/none-cache");
     }
 }

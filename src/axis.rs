@@ -5,7 +5,7 @@
 
 use septet_kernels::{Blocking, Granularity, Isa, Layout, Level, Pages, Prefetch, Shape, Unpack, Unroll};
 
-use crate::arm::{ActivationUse, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel};
+use crate::arm::{ActivationUse, ArmFormat, Epilogue, KvCache, Prefill, Regions, WhoseKernel};
 
 /// Every axis, compiled ones first.
 pub static AXES: &[Axis] = &[
@@ -23,6 +23,7 @@ pub static AXES: &[Axis] = &[
     Axis::data::<Prefill>(),
     Axis::data::<Regions>(),
     Axis::data::<Pages>(),
+    Axis::data::<KvCache>(),
     Axis::data::<WhoseKernel>(),
 ];
 

@@ -45,7 +45,8 @@ fn greedy(decoder: &mut Decoder, prompt: &[u32], n: usize) -> Vec<u32> {
 /// What `candidates` make of `stream` beside `model` in f32, in windows back to back.
 fn evaluate(model: &Checkpoint, candidates: &[LinearSet], kv_cache: CacheFormat, stream: &Stream) -> Evaluation {
     let (reference, windows) = (model.linears().expect("finite"), Windows::BACK_TO_BACK);
-    let models = || Models::alone(&model.parts, Some(&reference), candidates, kv_cache, windows);
+    let candidates: Vec<_> = candidates.iter().map(|set| (set.clone(), kv_cache)).collect();
+    let models = || Models::alone(&model.parts, Some(&reference), &candidates, windows);
     Evaluation::new(stream, windows, models, || {}).expect("finite")
 }
 
@@ -176,7 +177,7 @@ fn stream_bits(parts: &Arc<ModelParts>, set: &LinearSet, execution: Execution) -
 
 /// A shape whose sizes are multiples of neither a tile nor a group.
 fn odd_shape() -> Preset {
-    Preset { name: "odd", about: "", hidden: 172, ffn: 200, heads: 5, kv_heads: 1, head_dim: 36, layers: 2 }
+    Preset { name: "odd", about: "", hidden: 172, ffn: 200, heads: 5, kv_heads: 1, head_dim: 36, layers: 2, vocab: 1 }
 }
 
 #[test]
@@ -414,7 +415,7 @@ fn caches_of_fewer_bits_stay_near_the_model() {
     let mut stream = Stream::new(&model, TEXT).expect("encodes");
     stream.truncate(1024);
     let linears = model.linears().expect("finite");
-    let kld = |kv_cache| evaluate(&model, &[linears.clone()], kv_cache, &stream).quality(0).mean_kld;
+    let kld = |kv_cache| evaluate(&model, std::slice::from_ref(&linears), kv_cache, &stream).quality(0).mean_kld;
     let (f16, int8) = (kld(CacheFormat::F16), kld(CacheFormat::Int8));
     println!("f16 {f16:.2e} nats, int8 {int8:.2e} nats");
     assert!(0.0 < f16 && f16 < 1e-6 && f16 < int8 && int8 < 1e-3);
@@ -484,10 +485,10 @@ fn evaluations_do_not_depend_on_how_they_are_computed() {
     let model = builtin::load().expect("built-in model");
     let mut stream = Stream::new(&model, TEXT).expect("encodes");
     stream.truncate(700);
-    let candidates = [model.stored(rows16(|_| Format::W3p5)).expect("quantizes")];
+    let candidates = [(model.stored(rows16(|_| Format::W3p5)).expect("quantizes"), CacheFormat::F32)];
     let evaluate = |windows, threads| {
         let workers = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        let models = || Models::alone(&model.parts, None, &candidates, CacheFormat::F32, windows);
+        let models = || Models::alone(&model.parts, None, &candidates, windows);
         workers.install(|| Evaluation::new(&stream, windows, models, || {})).expect("finite")
     };
     let windows = Windows { length: 250, stride: 250 };
@@ -497,12 +498,12 @@ fn evaluations_do_not_depend_on_how_they_are_computed() {
 
     let mut tokens = Decoder::new(
         Arc::clone(&model.parts),
-        vec![candidates[0].clone()],
+        vec![candidates[0].0.clone()],
         Execution { prompt_batch: 1, ..vector_execution(1) },
         250,
     )
     .expect("consistent");
-    let mut batches = Decoder::new(Arc::clone(&model.parts), vec![candidates[0].clone()], vector_execution(1), 250)
+    let mut batches = Decoder::new(Arc::clone(&model.parts), vec![candidates[0].0.clone()], vector_execution(1), 250)
         .expect("consistent");
     let logits = |decoder: &mut Decoder| {
         let mut all: Vec<Vec<u32>> = Vec::new();

@@ -254,7 +254,14 @@ fn what_cannot_be_measured_is_kept_with_its_reason() {
 fn what_means_nothing_on_a_matrix_alone_is_infeasible() {
     let text = HEAD.replace("model = \"builtin\"\nprompt = \"?\"", "matrix = { rows = 64, cols = 64 }");
     let text = text.replace("[arm.base]", "[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"");
-    let nothing = ["epilogue = \"fused\"", "activations = \"cached\"", "prefill = \"batch\"", "regions = \"joined\""];
+    let nothing = [
+        "epilogue = \"fused\"",
+        "activations = \"cached\"",
+        "prefill = \"batch\"",
+        "regions = \"joined\"",
+        "kv_cache = \"int8\"",
+        "kv_cache = \"none\"",
+    ];
     let steps: String = nothing
         .iter()
         .chain(&["prefetch = \"software\""])
@@ -311,6 +318,10 @@ fn batches_need_a_prompt_and_a_layout_with_kernels() {
     };
     let reason = |plan: &Plan| plan.infeasible.first().map(|point| point.reason.clone()).unwrap_or_default();
     assert!(reason(&plan(shape, rows16)).contains("without `prompt_tokens`"));
+    let again = design.replace("prefill = \"batch\"", "kv_cache = \"none\"");
+    let text = HEAD.replace("model = \"builtin\"\nprompt = \"?\"", shape).replace("[arm.base]", rows16);
+    let again = plan_of(Path::new("spec.toml"), &format!("{text}\n[[design]]\n{again}"), false, &|_| true);
+    assert!(reason(&again).contains("no text to read again"));
     let prompt = format!("{shape}\nprompt_tokens = 200");
     assert!(reason(&plan(&prompt, "[arm.base]")).contains("batches of a prompt need rows16"));
     let both = plan(&prompt, rows16);

@@ -348,9 +348,9 @@ fn a_run_is_written_reported_and_protected() {
 
 /// A prompt in batches, and regions that are joined, compute the same; the time of the prompt is a metric.
 #[test]
-fn a_prompt_is_timed_token_by_token_and_in_batches() {
-    let steps =
-        ["prefill = \"batch\"", "regions = \"joined\""].map(|set| format!("[[design.step]]\nset = {{ {set} }}"));
+fn a_prompt_is_timed_token_by_token_and_in_batches_with_a_cache_and_without() {
+    let sets = ["prefill = \"batch\"", "regions = \"joined\"", "kv_cache = \"none\"", "kv_cache = \"int8\""];
+    let steps = sets.map(|set| format!("[[design.step]]\nset = {{ {set} }}"));
     let spec = SPEC
         .replace("[[design.step]]\nset = { unpack = \"lut\" }", &steps.join("\n"))
         .replace("[arm.base]", "[arm.base]\nlayout = \"rows16\"\nunpack = \"bit_parallel\"")
@@ -361,6 +361,15 @@ fn a_prompt_is_timed_token_by_token_and_in_batches() {
     let manifest = read_manifest(&place.out()).unwrap();
     let tokens = manifest.facts[0].prompt_tokens.unwrap();
     assert!(tokens > 4 && manifest.facts.iter().all(|facts| facts.quality.bit_equal == Some(true)));
+    // Without a cache to the same bits; int8 to others, which are further from f32.
+    let facts_of = |level: &str| {
+        let cells = manifest.plan.cells.iter().filter(|cell| cell.level("kv_cache") == Some(level));
+        let ids: Vec<&str> = cells.map(|cell| cell.id.as_str()).collect();
+        manifest.facts.iter().find(|facts| ids.contains(&facts.cell_id.as_str())).expect("a cell")
+    };
+    let [kept, none, int8] = ["f32", "none", "int8"].map(facts_of);
+    assert!(kept.output_sha256 == none.output_sha256 && kept.output_sha256 != int8.output_sha256);
+    assert!(kept.quality.kld == none.quality.kld && kept.quality.kld != int8.quality.kld);
     let cells = fs::read_to_string(place.out().join("cells.csv")).unwrap();
     let header: Vec<&str> = cells.lines().next().unwrap().split(',').collect();
     let of = |line: &str, column: &str| -> String {

@@ -116,7 +116,7 @@ impl Args {
             let (set, weights) = weight_format::linears(&model, format).into_diagnostic()?;
             let bits_per_weight = 8.0 * set.stored_bytes() as f64 / set.weights() as f64;
             candidates.push(Candidate { weights, bits_per_weight });
-            sets.push(set);
+            sets.push((set, self.kv_cache));
         }
         // The original weights of a quantized model are not in its files.
         let compared = !self.no_reference && !packed;
@@ -129,7 +129,7 @@ impl Args {
             ProgressStyle::with_template("{bar:30} {pos}/{len} windows, {elapsed} elapsed, {eta} left")
                 .expect("a valid template"),
         );
-        let models = || Models::alone(&model.parts, reference.as_ref(), &sets, self.kv_cache, windows);
+        let models = || Models::alone(&model.parts, reference.as_ref(), &sets, windows);
         let evaluation = workers.install(|| Evaluation::new(&stream, windows, models, || bar.inc(1)));
         bar.finish_and_clear();
         let subject = Subject {

@@ -48,7 +48,20 @@ pub struct Execution {
 impl Execution {
     /// As `arm` says, on the threads of `pool`.
     pub fn of(arm: &Arm, pool: Arc<ThreadPool>) -> Self {
-        let Arm { unpack, unroll, isa, prefetch, blocking, shape, epilogue, activations, prefill, regions, .. } = *arm;
+        let Arm {
+            unpack,
+            unroll,
+            isa,
+            prefetch,
+            blocking,
+            shape,
+            epilogue,
+            activations,
+            prefill,
+            regions,
+            kv_cache,
+            ..
+        } = *arm;
         let prompt_batch = match prefill {
             Prefill::Token => 1,
             Prefill::Batch => BATCH,
@@ -63,7 +76,7 @@ impl Execution {
             epilogue,
             activations,
             regions,
-            kv_cache: CacheFormat::F32,
+            kv_cache: kv_cache.format(),
             prompt_batch,
         }
     }

@@ -224,8 +224,8 @@ impl Evaluation {
 }
 
 impl Models {
-    /// Models of the calling thread alone, which share their weights with those of other threads. Caches of
-    /// candidates are in `kv_cache`, that of the reference is in f32.
+    /// Models of the calling thread alone, which share their weights with those of other threads. Candidates have caches
+    /// of their own formats, the reference one in f32.
     ///
     /// # Errors
     ///
@@ -233,8 +233,7 @@ impl Models {
     pub fn alone(
         parts: &Arc<ModelParts>,
         reference: Option<&LinearSet>,
-        candidates: &[LinearSet],
-        kv_cache: CacheFormat,
+        candidates: &[(LinearSet, CacheFormat)],
         windows: Windows,
     ) -> Result<Self, Error> {
         let pool = ThreadPool::new(1).map_err(|cause| Error::Threads { threads: 1, cause })?;
@@ -245,7 +244,7 @@ impl Models {
         };
         Ok(Self {
             reference: reference.map(|set| decoder(set, CacheFormat::F32)).transpose()?,
-            candidates: candidates.iter().map(|set| decoder(set, kv_cache)).collect::<Result<_, _>>()?,
+            candidates: candidates.iter().map(|(set, kv_cache)| decoder(set, *kv_cache)).collect::<Result<_, _>>()?,
         })
     }
 

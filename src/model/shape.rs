@@ -231,7 +231,8 @@ pub fn complete(
 /// The "embedding" has a row for each token of the prompt; the tokens behind it all are the first.
 pub fn parts(preset: &Preset, layers: usize, seed: u64, prompt: usize, tokens: usize) -> ModelParts {
     let vocab = prompt.max(1);
-    let context = if prompt == 0 { CONTEXT } else { prompt + tokens };
+    // A text that is read again leaves room for a token behind it.
+    let context = if prompt == 0 { CONTEXT } else { prompt + tokens + 1 };
     let config = Config { vocab, context, ..preset.config(layers) };
     let ones = vec![1.0; preset.hidden];
     let norms = LayerNorms { attention: ones.clone(), ffn: ones.clone() };

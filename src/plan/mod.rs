@@ -21,7 +21,7 @@ pub use factorial::{Factor, Factorial, MAX_FACTORS};
 pub use threads::thread_counts;
 
 use crate::{
-    arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions, WhoseKernel},
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue, KvCache, Prefill, Regions, WhoseKernel},
     model::{Role, shape::PRESETS},
 };
 
@@ -192,6 +192,9 @@ impl Workload {
             Source::Shape { .. } if arm.prefill == Prefill::Batch && self.prompt_tokens.is_none() => {
                 return Some("a shape without `prompt_tokens` has no prompt to read");
             }
+            Source::Shape { .. } if arm.kv_cache == KvCache::Recomputed && self.prompt_tokens.is_none() => {
+                return Some("a shape without `prompt_tokens` has no text to read again");
+            }
             Source::Shape { .. } | Source::Trained { .. } => return None,
         }
         if arm.prefill == Prefill::Batch && self.source.columns() == 1 {
@@ -204,6 +207,8 @@ impl Workload {
             Some("a matrix alone has no residual stream to add to")
         } else if arm.activations == ActivationUse::Cached {
             Some("a matrix alone shares its operand with no other")
+        } else if arm.kv_cache != Arm::BASELINE.kv_cache {
+            Some("a matrix alone has no keys and values")
         } else {
             None
         }

@@ -19,7 +19,7 @@ use super::{
     stage::{self, Problem, Stage, output_sha256, stored::Stored},
 };
 use crate::{
-    arm::{ActivationUse, Arm, ArmFormat, Epilogue, Prefill, Regions},
+    arm::{ActivationUse, Arm, ArmFormat, Epilogue, KvCache, Prefill, Regions},
     model::{
         Checkpoint, LinearSet,
         kv_cache::CacheFormat,
@@ -107,7 +107,7 @@ pub fn run(plan: &Plan, enough_seconds: f64, say: &dyn Fn(&str)) -> Result<Prefl
             let enough = enough_seconds / seconds;
             let (weights, bytes) = stage.weights_and_bytes(arm);
             let units = workload.units_of_a_token();
-            let measured = quality.get(&(arm.format, arm.granularity)).cloned().unwrap_or_default();
+            let measured = quality.get(&quality_key(arm)).cloned().unwrap_or_default();
             let facts_of_cell = CellFacts {
                 cell_id: id.to_owned(),
                 weights_per_unit: (weights / units) as u64,
@@ -148,8 +148,8 @@ impl Products {
     }
 }
 
-/// What arms of a model are compared with: the plainest arm of the same format and granularity that is not
-/// `branch`, with another unpacking, no unrolling, and no data option switched on. A peer is its own: it must
+/// What arms of a model are compared with: the plainest arm of the same format, granularity and format of keys and
+/// values that is not `branch`, with another unpacking, no unrolling, and no data option switched on. A peer is its own: it must
 /// compute the same each time, and has been checked against its own weights.
 fn reference_of(arm: &Arm) -> Arm {
     if arm.peer.is_some() {
@@ -168,6 +168,7 @@ fn reference_of(arm: &Arm) -> Arm {
         prefill: Prefill::Token,
         regions: Regions::Each,
         pages: Pages::System,
+        kv_cache: KvCache::Kept(arm.kv_cache.format()),
         ..*arm
     }
 }
@@ -211,15 +212,22 @@ fn reason(variant: &impl Display, outcome: Outcome, seed: u64) -> Option<String>
     }
 }
 
+/// What the quality of an arm depends on.
+type QualityKey = (ArmFormat, Granularity, CacheFormat);
+
+fn quality_key(arm: &Arm) -> QualityKey {
+    (arm.format, arm.granularity, arm.kv_cache.format())
+}
+
 /// Perplexity and divergence of each format of a trained model, from f32, on the evaluation text.
 fn quality_of(
     workload: &Workload,
     arms: &[Arm],
     quick: bool,
     say: &dyn Fn(&str),
-) -> Result<BTreeMap<(ArmFormat, Granularity), Quality>, RunError> {
+) -> Result<BTreeMap<QualityKey, Quality>, RunError> {
     let Source::Trained { model, .. } = &workload.source else { return Ok(BTreeMap::new()) };
-    let formats: BTreeSet<(ArmFormat, Granularity)> = arms.iter().map(|arm| (arm.format, arm.granularity)).collect();
+    let keys: BTreeSet<QualityKey> = arms.iter().map(quality_key).collect();
     say("evaluating the quality of each format");
     let checkpoint = Checkpoint::of(model.as_deref())?;
     let mut stream = Stream::new(&checkpoint, perplexity::TEXT)?;
@@ -227,14 +235,14 @@ fn quality_of(
         stream.truncate(QUICK_PREDICTIONS);
     }
     let reference = checkpoint.linears()?;
-    let stored = |&(format, granularity): &(ArmFormat, Granularity)| -> Result<LinearSet, RunError> {
+    let candidate = |&(format, granularity, kv_cache): &QualityKey| -> Result<(LinearSet, CacheFormat), RunError> {
         let stored = Stored { format, granularity, layout: Layout::Dense, pages: Pages::System };
-        Ok(checkpoint.stored(stored.storage(&checkpoint.parts.config)?)?)
+        Ok((checkpoint.stored(stored.storage(&checkpoint.parts.config)?)?, kv_cache))
     };
-    let candidates = formats.iter().map(stored).collect::<Result<Vec<_>, _>>()?;
-    let models = || Models::alone(&checkpoint.parts, Some(&reference), &candidates, CacheFormat::F32, WINDOWS);
+    let candidates = keys.iter().map(candidate).collect::<Result<Vec<_>, _>>()?;
+    let models = || Models::alone(&checkpoint.parts, Some(&reference), &candidates, WINDOWS);
     let evaluation = Evaluation::new(&stream, WINDOWS, models, || {})?;
-    Ok(formats.into_iter().enumerate().map(|(at, key)| (key, quality(&evaluation, at))).collect())
+    Ok(keys.into_iter().enumerate().map(|(at, key)| (key, quality(&evaluation, at))).collect())
 }
 
 /// The quality of candidate `at`.

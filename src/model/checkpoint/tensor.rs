@@ -212,7 +212,10 @@ impl StoredTensor {
         let stride = self.bytes.len() / self.rows;
         let bytes = &self.bytes[self.order.stored(row) * stride..][..stride];
         self.encoding.decode(bytes, values);
-        match values.iter().position(|value| !value.is_finite()) {
+        // A search that may end early is not vectorized.
+        let finite = values.iter().fold(true, |finite, value| finite & value.is_finite());
+        let first = || values.iter().position(|value| !value.is_finite());
+        match if finite { None } else { first() } {
             None => Ok(()),
             Some(at) => Err(NonFinite { at, value: values[at] }),
         }

@@ -21,7 +21,7 @@ use self::{
 };
 use super::{RunError, evidence::Evidence, machine, roof::Roof};
 use crate::{
-    arm::Arm,
+    arm::{Arm, KvCache},
     digest::sha256,
     model::{
         Checkpoint, Decoder, Execution, LinearSet, ModelParts, Role,
@@ -138,7 +138,8 @@ impl Stage {
                 let checkpoint = Checkpoint::of(model.as_deref())?;
                 let prompt = checkpoint.tokenizer.encode_prompt(prompt)?;
                 let context = checkpoint.parts.config.context;
-                if prompt.len() + tokens > context {
+                let behind = usize::from(arms.iter().any(|arm| arm.kv_cache == KvCache::Recomputed));
+                if prompt.len() + tokens + behind > context {
                     let (workload, prompt) = (workload.name.clone(), prompt.len());
                     return Err(RunError::Context { workload, prompt, tokens, context });
                 }
@@ -261,12 +262,17 @@ impl Stage {
         let go_on_behind = |readings: usize| self.next_copy.set(first + repetitions * readings);
         Ok(match &self.weights {
             Weights::Model { parts, sets, prompt } => {
-                let positions = if prompt.is_empty() { usize::MAX } else { prompt.len() + self.tokens };
+                // A text that is read again leaves room for a token behind it, as a prompt does.
+                let positions = if prompt.is_empty() { usize::MAX } else { prompt.len() + self.tokens + 1 };
                 let copies = rotated(of(sets, arm), first);
                 let execution = Execution::of(arm, Arc::clone(&self.pool));
                 let decoder = Decoder::new(Arc::clone(parts), copies, execution, positions)?;
-                go_on_behind(prompt.len().div_ceil(decoder.prompt_batch()) + self.tokens);
-                Box::new(Pipeline::new(decoder, prompt.clone()))
+                let read = |tokens: usize| tokens.div_ceil(decoder.prompt_batch());
+                go_on_behind(match arm.kv_cache {
+                    KvCache::Kept(_) => read(prompt.len()) + self.tokens,
+                    KvCache::Recomputed => (0..=self.tokens).map(|token| read(prompt.len() + token)).sum(),
+                });
+                Box::new(Pipeline::new(decoder, prompt.clone(), arm.kv_cache))
             }
             &Weights::Matrix { ref matrices, ref peers, seed } => {
                 // Each repetition reads the copies of the warm-up again, which a host may have taken away since

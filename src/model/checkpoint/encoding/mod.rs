@@ -10,6 +10,7 @@ mod legacy;
 
 use std::fmt;
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 /// A way to store values. Its [`Display`](fmt::Display) is ggml's name, as `Q4_K`.
@@ -139,7 +140,7 @@ impl Encoding {
         assert_eq!(Some(found), needed, "{found} bytes are not {} values in {self}", values.len());
         match self {
             Self::F32 => each_block(bytes, values, |bytes, value| *value = [f32::from_le_bytes(*bytes)]),
-            Self::F16 => each_block(bytes, values, |bytes, value| *value = [f16::from_le_bytes(*bytes).to_f32()]),
+            Self::F16 => halves(bytes, values),
             Self::Bf16 => each_block(bytes, values, |bytes, value| *value = [bf16::from_le_bytes(*bytes).to_f32()]),
             Self::Q8_0 => each_block(bytes, values, legacy::q8_0),
             Self::Q4_0 => each_block(bytes, values, legacy::q4_0),
@@ -203,6 +204,18 @@ impl<'a> Fields<'a> {
     /// The next F16.
     fn scale(&mut self) -> f32 {
         f16::from_le_bytes(*self.bytes()).to_f32()
+    }
+}
+
+/// Values of F16, some at a time: conversions of whole vectors are ten times as fast as single ones.
+fn halves(bytes: &[u8], values: &mut [f32]) {
+    const RUN: usize = 64;
+    let mut run = [f16::ZERO; RUN];
+    for (bytes, values) in bytes.as_chunks().0.chunks(RUN).zip(values.chunks_mut(RUN)) {
+        for (half, bytes) in run.iter_mut().zip(bytes) {
+            *half = f16::from_le_bytes(*bytes);
+        }
+        run[..values.len()].convert_to_f32_slice(values);
     }
 }
 
