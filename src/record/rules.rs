@@ -59,6 +59,7 @@ impl Row for Sample {
         "prefill",
         "regions",
         "pages",
+        "kv_cache",
         "peer",
         "threads",
         "phase",
@@ -133,6 +134,7 @@ impl Row for Sample {
             ("prefill", &self.prefill, cell.level("prefill")),
             ("regions", &self.regions, cell.level("regions")),
             ("pages", &self.pages, cell.level("pages")),
+            ("kv_cache", &self.kv_cache, cell.level("kv_cache")),
             ("peer", &self.peer, cell.level("peer")),
             ("threads", &threads, Some(planned_threads.as_str())),
             ("unit", &self.unit, Some(unit.as_str())),
@@ -372,5 +374,17 @@ impl Row for PairRow {
 
     fn cell_id(&self) -> Option<&str> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::axis::AXES;
+
+    #[test]
+    fn every_factor_is_a_column() {
+        let missing = AXES.iter().map(|axis| axis.name).find(|name| !Sample::COLUMNS.contains(name));
+        assert_eq!(missing, None);
     }
 }
