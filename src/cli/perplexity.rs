@@ -28,7 +28,7 @@ const WINDOW: usize = 512;
 /// Measure perplexity, and divergence from f32, on a text
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A text file; stories in it are separated by lines `<|endoftext|>` [default: stories of the repository].
+    /// A text file; stories in it are separated by `<|endoftext|>` [default: stories of the repository].
     #[arg(value_name = "FILE")]
     text: Option<PathBuf>,
     /// A Hugging Face folder (config.json, tokenizer.json, *.safetensors), a GGUF file, or hf:OWNER/NAME, which is
@@ -80,6 +80,8 @@ enum PerplexityError {
     Stride { stride: usize, window: usize },
     #[error("--confidence {0}: expected a share between 0 and 1, both excluded")]
     Confidence(f64),
+    #[error("--threads {0}: at most {MAX_THREADS} can be started")]
+    Threads(usize),
 }
 
 /// Evaluates the formats and prints the table.
@@ -97,6 +99,10 @@ impl Args {
     fn evaluate(&self) -> Result<QualityReport> {
         if !(self.confidence > 0.0 && self.confidence < 1.0) {
             return Err(PerplexityError::Confidence(self.confidence).into());
+        }
+        let threads = self.threads.or(available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        if threads > MAX_THREADS {
+            return Err(PerplexityError::Threads(threads).into());
         }
         let text = self.text()?;
         let model = Checkpoint::of(self.model.as_deref()).into_diagnostic()?;
@@ -122,7 +128,6 @@ impl Args {
         let compared = !self.no_reference && !packed;
         let reference = compared.then(|| model.linears()).transpose().into_diagnostic()?;
 
-        let threads = self.threads.or(available_parallelism().ok()).map_or(1, NonZeroUsize::get).min(MAX_THREADS);
         let workers = ThreadPoolBuilder::new().num_threads(threads).build().into_diagnostic()?;
         // Hidden where stderr is no terminal.
         let bar = ProgressBar::new(windows.count(&stream) as u64).with_style(
@@ -240,6 +245,7 @@ mod tests {
         assert!(message(&["--window", "513"]).contains("512"));
         assert!(message(&["--window", "10", "--stride", "11"]).contains("windows of 10"));
         assert!(message(&["--confidence", "1"]).contains("between 0 and 1"));
+        assert!(message(&["--threads", "5000"]).contains("5000: at most 1024"));
         assert!(message(&["/nowhere.txt"]).contains("/nowhere.txt"));
         let empty = tempfile::NamedTempFile::new().expect("a file");
         assert!(message(&[empty.path().to_str().expect("UTF-8")]).contains("number of predictions"));

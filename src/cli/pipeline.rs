@@ -14,14 +14,16 @@ use thiserror::Error;
 use super::Exit;
 use super::output::print;
 use super::weight_format::{self, WeightFormat, WeightFormatError};
+use crate::model::checkpoint::hub;
 use crate::model::kv_cache::CacheFormat;
 use crate::model::shape::{self, Preset};
-use crate::model::{self, Checkpoint, Decoder, Execution, LinearSet, ModelParts, builtin};
+use crate::model::{self, Checkpoint, Config, Decoder, Execution, LinearSet, ModelParts, Role, builtin};
 use crate::pipeline::{Ceilings, Layers, Measurement, PromptAndText, Protocol, Test, measure};
+use crate::plan::Residency;
 use crate::pool::{MAX_THREADS, ThreadPool};
 use crate::report::throughput::{self, Setting, Throughput};
 use crate::report::{figure, render};
-use crate::runner::machine;
+use crate::runner::{machine, roof::Roof};
 
 /// Tokens of a prompt and of a text, unless the model's context is short.
 const PROMPT: usize = 512;
@@ -75,7 +77,7 @@ pub struct Args {
     /// How results are printed.
     #[arg(short, long, value_enum, default_value = "md")]
     output: Output,
-    /// Print where the time went, too.
+    /// Print where the time went, too, as a second table (JSON has it always, CSV never).
     #[arg(long)]
     profile: bool,
     /// Draw where the time went.
@@ -105,8 +107,11 @@ enum PipelineError {
     #[error("cannot write {}: {reason}", .file.display())]
     #[diagnostic(help("name a file that ends in .svg or .png, in an existing folder"))]
     Figure { file: PathBuf, reason: String },
-    #[error("the weights of {model} in {format} take {needed:.1} GB, and {free:.1} GB of memory are free")]
-    #[diagnostic(help("ask for a smaller format, or for fewer --layers"))]
+    #[error(
+        "{model} in {format} takes {needed:.1} GB with its key/value cache and what measures the memory, and {free:.1} GB \
+         are free"
+    )]
+    #[diagnostic(help("ask for a smaller format, for fewer --layers, or for shorter tests"))]
     Memory { model: String, format: String, needed: f64, free: f64 },
 }
 
@@ -174,12 +179,10 @@ impl Args {
                         threads,
                         isa: "",
                     };
-                    let said = |test: Test| bar.set_message(format!("{weights}, {threads} threads: {test}"));
-                    let measured = self.on(&parts, &set, (threads, kv_cache), &tests, |test| {
-                        said(test);
-                        bar.inc(1);
-                    })?;
-                    let (isa, measured) = measured;
+                    let on = if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
+                    let begins = |test: Test| bar.set_message(format!("{weights}, {on}: {test}"));
+                    let run = (threads, kv_cache);
+                    let (isa, measured) = self.on(&parts, &set, run, &tests, (begins, || bar.inc(1)))?;
                     let setting = Setting { isa, ..setting };
                     all.extend(
                         measured.into_iter().map(|measurement| Throughput { setting: setting.clone(), measurement }),
@@ -198,23 +201,25 @@ impl Args {
         set: &LinearSet,
         (threads, kv_cache): (usize, CacheFormat),
         tests: &[Test],
-        next: impl Fn(Test),
+        (begins, ends): (impl Fn(Test), impl Fn()),
     ) -> Result<(&'static str, Vec<Measurement>)> {
         let pool = ThreadPool::bound(threads).map_err(|cause| model::Error::Threads { threads, cause });
         let pool = Arc::new(pool.into_diagnostic()?);
         let execution = Execution { kv_cache, ..Execution::fast(Arc::clone(&pool)).for_layout(set) };
         let isa = execution.kernel.isa;
         let layers = Layers::of(set);
-        let mut ceilings = Ceilings::new(layers.stored_bytes, isa, &pool);
         let positions = tests.iter().map(|test| test.positions()).max().unwrap_or(1);
         let decoder = Decoder::new(Arc::clone(parts), vec![set.clone()], execution, positions);
         let mut decoder = decoder.into_diagnostic()?;
+        let cached = decoder.positions() * decoder.cache().position_bytes();
+        let mut ceilings = Ceilings::new(layers.stored_bytes + cached, isa, &pool);
         let protocol = Protocol { repetitions: self.repetitions.get(), warm_up: !self.no_warmup, seed: self.seed };
         let mut measured = Vec::with_capacity(tests.len());
         for &test in tests {
-            next(test);
+            begins(test);
             let measurement = measure(&mut decoder, layers, test, protocol, (&mut ceilings, &pool));
             measured.push(measurement.into_diagnostic()?);
+            ends();
         }
         Ok((isa.name(), measured))
     }
@@ -275,10 +280,11 @@ impl Source {
     /// What tables call it.
     fn name(&self, path: Option<&Path>) -> String {
         match self {
-            Self::Trained(_) => {
-                let name = path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-                name.unwrap_or_else(|| builtin::NAME.to_owned())
-            }
+            Self::Trained(_) => match path {
+                None => builtin::NAME.to_owned(),
+                Some(path) if hub::is_name(path) => path.display().to_string(),
+                Some(path) => path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+            },
             Self::Shape { preset, layers, .. } if *layers == preset.layers => preset.to_string(),
             Self::Shape { preset, layers: 1, .. } => format!("{preset}, 1 layer"),
             Self::Shape { preset, layers, .. } => format!("{preset}, {layers} layers"),
@@ -295,12 +301,8 @@ impl Source {
             Self::Shape { preset, layers, positions, seed } => {
                 let format = format.unwrap_or_default();
                 let config = preset.complete_config(*layers, *positions);
-                let weights = preset.weights() * layers + config.vocab * config.hidden;
-                let needed = weights as f64 * format.least_bits() / 8e9;
-                let free = machine::available_memory().map_or(f64::INFINITY, |bytes| bytes as f64 / 1e9);
-                if needed > free {
-                    let (model, format) = (self.name(None), format.to_string());
-                    return Err(PipelineError::Memory { model, format, needed, free }.into());
+                if let Some(free) = machine::available_memory() {
+                    check_memory(self.name(None), format, &config, free as f64 / 1e9)?;
                 }
                 let storage = format.storage(&config, Execution::fast_layout()).map_err(WeightFormatError::from);
                 let complete = shape::complete(preset, *layers, *positions, *seed, storage.into_diagnostic()?);
@@ -309,6 +311,21 @@ impl Source {
             }
         }
     }
+}
+
+/// Refuses a model of `config` in `format` that `free` GB do not hold: its linear layers, a cache in f32, and the
+/// buffer that measures the memory.
+fn check_memory(model: String, format: WeightFormat, config: &Config, free: f64) -> Result<(), PipelineError> {
+    let number = |n: usize| n as f64;
+    let of_layer: f64 = Role::ALL.iter().map(|role| role.shape(config)).map(|(r, c)| number(r) * number(c)).sum();
+    let weights = number(config.layers) * of_layer + number(config.vocab) * number(config.hidden);
+    let cache = 8.0 * number(config.context) * number(config.layers) * number(config.kv_width());
+    let roof = Roof::buffer_bytes(Residency::Dram, 0, machine::last_level_cache());
+    let needed = (weights * format.least_bits() / 8.0 + cache + number(roof)) / 1e9;
+    if needed <= free {
+        return Ok(());
+    }
+    Err(PipelineError::Memory { model, format: format.to_string(), needed, free })
 }
 
 /// Refuses a figure that could not be written, before minutes of work.
@@ -458,7 +475,17 @@ mod tests {
         let long = message(&["-p", "500", "-d", "20"]);
         assert!(long.contains("pp500 @ d20 needs 521 positions") && long.contains("512"), "{long}");
         assert!(message(&["-t", "100000"]).contains("100000"));
-        assert!(message(&["--shape", "llama70b", "--format", "f32"]).contains("GB of memory are free"));
+        assert!(message(&["-p", "0", "-n", "1", "-d", "18446744073709551615"]).contains("512"));
+        let fits = |layers, positions, format| {
+            let preset: Preset = "llama3-8b".parse().expect("known");
+            let config = preset.complete_config(layers, positions);
+            check_memory("8b".to_owned(), format, &config, 8.0).map_err(|error| error.to_string())
+        };
+        let [w4, w3p5, _] = WeightFormat::UNIFORM;
+        assert_eq!((fits(32, 512, w4), fits(32, 512, w3p5)), (Ok(()), Ok(())));
+        let refused = |result: Result<(), String>| result.expect_err("too large").contains("8.0 GB are free");
+        assert!(refused(fits(32, 512, WeightFormat::F32)) && refused(fits(32, 32_768, w3p5)));
+        assert!(refused(fits(17_592_186_044_416, 512, w3p5)) && refused(fits(1, usize::MAX, w3p5)));
         let refused = |file: &str| check_figure(Path::new(file)).expect_err("refused").to_string();
         assert!(refused("profile.gif").contains("neither") && refused("/nowhere/p.svg").contains("no such folder"));
         for line in [["--shape", "gpt"], ["--pg", "5"], ["-r", "0"], ["--layers", "1"]] {

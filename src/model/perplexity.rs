@@ -58,9 +58,11 @@ impl Stream {
         Ok(Self { tokens, opening })
     }
 
-    /// Its first tokens, that make `predictions` predictions.
+    /// Its first tokens, which make `predictions` predictions that count.
     pub fn truncate(&mut self, predictions: usize) {
-        self.tokens.truncate(predictions + 1);
+        let counting = (1..self.tokens.len()).filter(|&at| Some(self.tokens[at]) != self.opening);
+        let last = counting.take(predictions).last().unwrap_or(0);
+        self.tokens.truncate(last + 1);
     }
 }
 
@@ -421,6 +423,17 @@ mod tests {
         let stream = Stream { tokens: (0..tokens).collect(), opening };
         let windows = Windows { length, stride }.of(&stream);
         windows.iter().map(|window| (window.tokens.to_vec(), window.next.iter().flatten().copied().collect())).collect()
+    }
+
+    #[test]
+    fn a_stream_is_cut_where_as_many_predictions_count() {
+        let cut = |predictions, opening| {
+            let mut stream = Stream { tokens: vec![9, 1, 2, 9, 3, 4], opening };
+            stream.truncate(predictions);
+            stream.tokens.len()
+        };
+        assert_eq!([0, 1, 3, 5, usize::MAX].map(|predictions| cut(predictions, None)), [1, 2, 4, 6, 6]);
+        assert_eq!([0, 2, 3, 4, usize::MAX].map(|predictions| cut(predictions, Some(9))), [1, 3, 5, 6, 6]);
     }
 
     #[test]

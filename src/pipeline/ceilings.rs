@@ -15,7 +15,7 @@ const PEAK: Duration = Duration::from_millis(20);
 
 /// Ceilings of one model on the threads of one pool.
 pub struct Ceilings {
-    /// Of the memory or the cache that holds the weights; nothing where they may lie in either.
+    /// Of the memory or the cache that holds them; nothing where they may lie in either.
     roof: Option<Roof>,
     /// Nothing without vectors.
     peak: Option<Loop>,
@@ -31,7 +31,7 @@ pub struct Now {
 }
 
 impl Ceilings {
-    /// For weights of `bytes` bytes that `isa` multiplies on the threads of `pool`.
+    /// For weights, keys and values of `bytes` bytes together that `isa` multiplies on the threads of `pool`.
     pub fn new(bytes: usize, isa: Isa, pool: &ThreadPool) -> Self {
         let cache = machine::last_level_cache();
         let residency = match bytes {

@@ -26,7 +26,7 @@ pub struct Test {
 impl Test {
     /// Positions of a cache that the test needs: a prompt leaves room for a token behind it.
     pub fn positions(self) -> usize {
-        self.depth + self.prompt + self.text.max(1)
+        self.depth.saturating_add(self.prompt).saturating_add(self.text.max(1))
     }
 }
 

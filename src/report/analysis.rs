@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use polars::error::PolarsResult;
+use septet_kernels::Level;
 
 use super::amdahl::{AmdahlResult, amdahls};
 use super::blocks::{BlockTable, Blocks, blocks, counted_sessions};
@@ -18,6 +19,7 @@ use super::rivals::{AgainstRival, against_rivals};
 use super::roofline::{Standing, caches, standing};
 use super::scaling::{Scaling, scalings};
 use super::weights::WeightsResult;
+use crate::arm::KvCache;
 use crate::plan::{Cell, Combination, Contrast, Design, DesignKind, Residency};
 use crate::record::row::VECTOR_OPERATIONS;
 use crate::record::{CeilingRow, CellFacts, CounterRow, FailureRow, Manifest, Sample, WeightsRow};
@@ -344,8 +346,10 @@ fn cell_result(
         prefill.zip(facts.prompt_tokens).and_then(|(time, tokens)| time_to_first_token(time, tokens)),
     ];
     metrics.extend(derived.into_iter().flatten());
-    let traffic =
-        mine.iter().find(|(metric, _)| *metric == KERNEL_TIME).and_then(|(_, blocks)| traffic(blocks, confidence));
+    // Without a key/value cache a token reads the weights as often as its text has batches.
+    let once = cell.level(KvCache::AXIS) != Some(KvCache::Recomputed.name());
+    let kernels = mine.iter().find(|(metric, _)| *metric == KERNEL_TIME && once);
+    let traffic = kernels.and_then(|(_, blocks)| traffic(blocks, confidence));
     let read = traffic.and_then(|t| t.roof.map(|(share, interval)| (t.gbps, share, interval.low)));
     let status = match (failure, read) {
         (Some(failure), _) => CellStatus::Failed { reason: failure.reason.clone() },

@@ -1,11 +1,12 @@
 //! How good a model is in several formats, as a table and as JSON: `bench perplexity`.
 
+use septet_kernels::ops::exp::exp_f64;
 use serde::Serialize;
 
 use super::grid::Grid;
 use super::text;
 use crate::model::perplexity::{Evaluation, Score, WindowScores};
-use crate::stats::clusters;
+use crate::stats::{Interval, clusters};
 
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
@@ -79,7 +80,8 @@ struct WindowSums {
 }
 
 impl QualityReport {
-    /// A report of `candidates`, in the order in which they were evaluated. A reference is in f32.
+    /// A report of `candidates`, in the order in which they were evaluated. A reference is in f32. Windows that overlap
+    /// make few predictions each and share a context: as many in a row as a window is long are one cluster.
     pub fn new(subject: Subject, candidates: &[Candidate], evaluation: &Evaluation) -> Self {
         let confidence = subject.confidence;
         let clusters = |sum: &dyn Fn(&Scores) -> f64, at: usize| -> Vec<(f64, usize)> {
@@ -87,7 +89,10 @@ impl QualityReport {
                 let scores = Scores { reference: window.reference, candidate: window.candidates[at] };
                 (sum(&scores), scores.candidate.predictions)
             };
-            evaluation.windows.iter().map(of).collect()
+            let windows: Vec<(f64, usize)> = evaluation.windows.iter().map(of).collect();
+            let together = subject.window.div_ceil(subject.stride);
+            let both = |a: (f64, usize), b: &(f64, usize)| (a.0 + b.0, a.1 + b.1);
+            windows.chunks(together).map(|chunk| chunk.iter().fold((0.0, 0), both)).collect()
         };
         let bounded = |clusters: &[(f64, usize)], through: fn(f64) -> f64| Bounded::new(clusters, confidence, through);
         let compared = evaluation.windows.iter().all(|window| window.reference.is_some());
@@ -97,7 +102,7 @@ impl QualityReport {
             models.push(ModelQuality {
                 weights: "f32".to_owned(),
                 bits_per_weight: 32.0,
-                perplexity: bounded(&clusters(&of, 0), f64::exp),
+                perplexity: bounded(&clusters(&of, 0), exp_f64),
                 perplexity_ratio: None,
                 kld: None,
                 top1_agreement: None,
@@ -106,14 +111,13 @@ impl QualityReport {
         for (at, Candidate { weights, bits_per_weight }) in candidates.iter().enumerate() {
             let against =
                 |sum: &dyn Fn(&Scores) -> f64, through| compared.then(|| bounded(&clusters(sum, at), through));
-            let same = |value: f64| value;
             models.push(ModelQuality {
                 weights: weights.clone(),
                 bits_per_weight: *bits_per_weight,
-                perplexity: bounded(&clusters(&|scores| scores.candidate.nats, at), f64::exp),
-                perplexity_ratio: against(&|scores| scores.more_nats(), f64::exp),
-                kld: against(&|scores| scores.candidate.kld, same),
-                top1_agreement: against(&|scores| scores.candidate.agreements as f64, same),
+                perplexity: bounded(&clusters(&|scores| scores.candidate.nats, at), exp_f64),
+                perplexity_ratio: against(&|scores| scores.more_nats(), exp_f64),
+                kld: against(&|scores| scores.candidate.kld, |kld| kld.max(0.0)),
+                top1_agreement: against(&|scores| scores.candidate.agreements as f64, |share| share.clamp(0.0, 1.0)),
             });
         }
         let windows = evaluation.windows.iter().map(|window| {
@@ -140,7 +144,7 @@ impl QualityReport {
                 format!("{:.3}", model.bits_per_weight).into(),
                 model.perplexity.text(3).into(),
                 text::or_none(model.perplexity_ratio, |ratio| ratio.text(4)).into(),
-                text::or_none(model.kld, |kld| kld.text(5)).into(),
+                text::or_none(model.kld, Bounded::significant).into(),
                 text::or_none(model.top1_agreement, |share| share.text(4)).into(),
             ]);
         }
@@ -156,7 +160,8 @@ impl QualityReport {
             if windows == 1 { "" } else { "s" },
         ));
         grid.notes.push(format!(
-            "{} intervals over windows (ratio estimator, Student's t). Windows of one text are no random sample of texts.",
+            "{} intervals over windows, overlapping ones together (ratio estimator, Student's t). Windows of one text are \
+             no random sample of texts.",
             text::percent(*confidence)
         ));
         if self.models.iter().any(|model| model.kld.is_some()) {
@@ -191,6 +196,14 @@ impl Bounded {
             value: through(estimate.mean),
             low: bounded(estimate.interval.low),
             high: bounded(estimate.interval.high),
+        }
+    }
+
+    /// With three significant digits.
+    fn significant(self) -> String {
+        match (self.low, self.high) {
+            (Some(low), Some(high)) => text::with_interval((self.value, Interval { low, high })),
+            _ => format!("{} [{}]", text::significant(self.value), text::NONE),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What `bench pipeline` measured: as a table, as CSV, and as JSON, whose keys are those of llama-bench where it has
-//! them and mean what they mean there.
+//! What `bench pipeline` measured: as a table, as CSV, and as JSON. Keys are those of llama-bench where it has them; sizes
+//! and numbers of weights are those of the linear layers, and the type of a model is their format.
 
 use serde_json::{Map, Value, json};
 

@@ -94,8 +94,8 @@ pub enum RunError {
         "workload {workload}: a prompt of {prompt} tokens and {tokens} tokens after it do not fit the model's context \
          of {context}"
     )]
-    #[diagnostic(help("lower `tokens` to at most {}, or shorten `prompt`", .context.saturating_sub(*.prompt)))]
-    Context { workload: String, prompt: usize, tokens: usize, context: usize },
+    #[diagnostic(help("lower `tokens` to at most {most}, or shorten `prompt`"))]
+    Context { workload: String, prompt: usize, tokens: usize, context: usize, most: usize },
     /// The weights of a matrix workload.
     #[error("a matrix of {rows} × {cols}: {cause}")]
     Matrix { rows: usize, cols: usize, cause: QuantizeError },

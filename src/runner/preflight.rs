@@ -149,8 +149,8 @@ impl Products {
 }
 
 /// What arms of a model are compared with: the plainest arm of the same format, granularity and format of keys and
-/// values that is not `branch`, with another unpacking, no unrolling, and no data option switched on. A peer is its own: it must
-/// compute the same each time, and has been checked against its own weights.
+/// values that is not `branch`, with another unpacking, no unrolling, and no data option switched on. A peer is its
+/// own: it must compute the same each time, and has been checked against its own weights.
 fn reference_of(arm: &Arm) -> Arm {
     if arm.peer.is_some() {
         return *arm;

@@ -7,7 +7,8 @@ use super::student::Estimate;
 /// Student's t over clusters (Cochran, *Sampling Techniques*, 3rd edition, 1977, section 6.4). `None` where all
 /// sizes are zero; one cluster alone does not bound it.
 pub fn ratio(clusters: &[(f64, usize)], confidence: f64) -> Option<Estimate> {
-    let (n, size) = (clusters.len(), clusters.iter().map(|(_, size)| *size as f64).sum::<f64>());
+    let n = clusters.iter().filter(|(_, size)| *size > 0).count();
+    let size: f64 = clusters.iter().map(|(_, size)| *size as f64).sum();
     if size == 0.0 {
         return None;
     }
@@ -69,5 +70,7 @@ mod tests {
         assert_eq!(ratio(&[(0.0, 0)], 0.95), None);
         let one = ratio(&[(3.0, 2)], 0.95).expect("a cluster");
         assert!(one.mean == 1.5 && !one.interval.is_bounded());
+        // What is empty is no cluster.
+        assert_eq!(ratio(&[(3.0, 2), (0.0, 0)], 0.95), Some(one));
     }
 }

@@ -8,7 +8,7 @@
 pub mod bytes;
 pub mod encoding;
 pub mod gguf;
-mod hub;
+pub mod hub;
 pub mod hugging_face;
 pub mod packed;
 mod stored_linear;

@@ -95,7 +95,12 @@ pub struct Part {
 
 impl ShareLayout {
     /// Lays a chart out.
+    ///
+    /// # Panics
+    ///
+    /// When a whole has more parts than there are colours.
     pub fn new(chart: &ShareChart) -> Self {
+        assert!(chart.bars.iter().all(|bar| bar.shares.len() <= COLORS.len()), "a colour for each part");
         let labels: Vec<Vec<String>> = chart.bars.iter().map(|bar| font::wrap(&bar.label, EM, LABEL_LIMIT)).collect();
         let label_width = labels.iter().flatten().map(|line| font::width(line, EM)).fold(0.0, f64::max);
         let left = GAP + label_width + GAP;

@@ -33,8 +33,10 @@ impl Table for Formats {
             let formats: BTreeSet<String> = here().map(format).collect();
             for name in formats {
                 let cells: Vec<&CellResult> = here().filter(|result| format(result) == name).collect();
-                let quality = |f: fn(&CellResult) -> Option<f64>| cells.iter().find_map(|result| f(result));
                 let fastest = fastest(&cells);
+                // Of the arm that is named; where none is, of any.
+                let of = |f: fn(&CellResult) -> Option<f64>| cells.iter().find_map(|result| f(result));
+                let quality = |f: fn(&CellResult) -> Option<f64>| fastest.and_then(f).or_else(|| of(f));
                 grid.push([
                     workload.name.as_str().into(),
                     name.as_str().into(),

@@ -141,7 +141,8 @@ impl Stage {
                 let behind = usize::from(arms.iter().any(|arm| arm.kv_cache == KvCache::Recomputed));
                 if prompt.len() + tokens + behind > context {
                     let (workload, prompt) = (workload.name.clone(), prompt.len());
-                    return Err(RunError::Context { workload, prompt, tokens, context });
+                    let most = context.saturating_sub(prompt + behind);
+                    return Err(RunError::Context { workload, prompt, tokens, context, most });
                 }
                 let stored = |stored: Stored| {
                     let (set, packing) = checkpoint.stored_and_timed(stored.storage(&checkpoint.parts.config)?)?;

@@ -85,7 +85,7 @@ impl<'a> Hub<'a> {
     fn gguf(&self, file: &str, cached: Option<&str>) -> Result<PathBuf, Error> {
         match cached.map(|commit| self.snapshot(commit).join(file)).filter(|path| path.exists()) {
             Some(path) => Ok(path),
-            None => self.file(&self.listing(cached)?, file),
+            None => self.file(&self.listing(self.ask(cached))?, file),
         }
     }
 
@@ -97,10 +97,10 @@ impl<'a> Hub<'a> {
         {
             return Ok(folder.clone());
         }
-        let listing = match (self.listing(cached), usable) {
+        let listing = match (self.ask(cached), usable) {
             // Nobody can be asked: what there is must do.
-            (Err(_), Some(folder)) => return Ok(folder),
-            (listing, _) => listing?,
+            (Err(error), Some(folder)) if is_unreachable(&error) => return Ok(folder),
+            (answer, _) => self.listing(answer)?,
         };
         for file in REQUIRED {
             self.file(&listing, file)?;
@@ -109,7 +109,8 @@ impl<'a> Hub<'a> {
             if is_listed(&listing, file) {
                 self.file(&listing, file)?;
             } else {
-                self.note_absence(&listing.sha, file).map_err(|cause| self.unwritten(cause))?;
+                // It spares a question next time. A cache that may not be written to has all the same what it has.
+                let _ = self.note_absence(&listing.sha, file);
             }
         }
         let folder = self.snapshot(&listing.sha);
@@ -128,10 +129,14 @@ impl<'a> Hub<'a> {
     }
 
     /// What the repository has at `commit`, or at the name's revision as it is now.
-    fn listing(&self, commit: Option<&str>) -> Result<RepoInfo, Error> {
+    fn ask(&self, commit: Option<&str>) -> Result<RepoInfo, ApiError> {
+        self.api.repo(self.at(commit.unwrap_or(self.revision()))).info()
+    }
+
+    /// The answer to that, which is of a commit.
+    fn listing(&self, answer: Result<RepoInfo, ApiError>) -> Result<RepoInfo, Error> {
         let what = "the list of its files";
-        let repository = self.api.repo(self.at(commit.unwrap_or(self.revision())));
-        let listing = repository.info().map_err(|error| self.failed(what, &error))?;
+        let listing = answer.map_err(|error| self.failed(what, &error))?;
         if is_commit(&listing.sha) {
             Ok(listing)
         } else {
@@ -249,6 +254,11 @@ impl<'a> Hub<'a> {
     fn error(&self, file: &str, reason: String) -> Error {
         Error::Hub { model: self.name.to_string(), file: file.to_owned(), reason }
     }
+}
+
+/// Whether there was no answer at all.
+fn is_unreachable(error: &ApiError) -> bool {
+    matches!(error, ApiError::RequestError(cause) if matches!(**cause, ureq::Error::Transport(_)))
 }
 
 fn is_listed(listing: &RepoInfo, file: &str) -> bool {
@@ -501,6 +511,9 @@ mod tests {
             fs::write(snapshot.join(file), text).expect("writes");
         }
         assert_eq!(fetch_from(&nowhere(), "o/n", &folder).expect("enough"), snapshot);
+        // Who answers with an error has been asked.
+        let refusing = Server::start(&[], Fault { status: Some(401), ..Fault::default() });
+        assert!(refusing.fetch("o/n", &folder).is_err());
         assert_eq!(server.fetch("o/n", &folder).expect("fetches"), snapshot);
         assert_eq!(server.sent(), ["chat_template.jinja 0-"]);
 

@@ -26,6 +26,11 @@ struct Name {
     revision: Option<String>,
 }
 
+/// Whether `model` is a name and no path.
+pub fn is_name(model: &Path) -> bool {
+    model.to_string_lossy().starts_with(SCHEME)
+}
+
 /// The folder or file of `model`: what is fetched for a name, or the path that it is.
 ///
 /// # Errors
