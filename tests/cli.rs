@@ -37,7 +37,7 @@ fn list_as_json_holds_the_selected_product() {
     // Two unrolls: scalar has kernels in two of three layouts, six vector instruction sets have none.
     assert_eq!(listing["kernels"].as_array().unwrap().len(), 4);
     assert_eq!(listing["infeasible"].as_array().unwrap().len(), 38);
-    assert_eq!(listing["axes"].as_array().unwrap().len(), 15);
+    assert_eq!(listing["axes"].as_array().unwrap().len(), 16);
 }
 
 #[test]
